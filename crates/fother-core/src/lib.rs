@@ -1,0 +1,34 @@
+//! The domain of Fother: pure types and decisions.
+//!
+//! Nothing in this crate does I/O, reads a clock, draws randomness or is async; `tests/purity.rs` says so.
+//! A newcomer follows one update through the modules in this order: [`inventory`] → [`resolution`] → [`plan`] →
+//! [`rehearsal`] → [`change`] → [`approval`] → [`rollout`] → [`event`] and [`state`], which keep the story.
+
+pub mod approval;
+pub mod canonical;
+pub mod change;
+pub mod checkpoint;
+pub mod deb822;
+pub mod decide;
+pub mod digest;
+pub mod directive;
+pub mod event;
+pub mod gate;
+pub mod id;
+pub mod inventory;
+pub mod merkle;
+pub mod package;
+pub mod plan;
+pub mod policy;
+pub mod protocol;
+pub mod rehearsal;
+pub mod resolution;
+pub mod rollout;
+pub mod state;
+pub mod text;
+pub mod time;
+pub mod version;
+pub mod window;
+
+pub use digest::Digest;
+pub use time::Timestamp;

@@ -1,0 +1,124 @@
+//! What rehearsing a transaction on a clone of a host showed.
+
+use crate::{Digest, canonical, resolution::PackageChange};
+use serde::{Deserialize, Serialize};
+
+/// The answer of a rehearsal. Ordered by severity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Everything that ran before runs after, and the undo is exact.
+    Passes,
+    /// Something is newly broken.
+    Breaks,
+    /// Could not be told.
+    Unknown,
+}
+
+/// A path that the transaction writes, replaces or removes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FootprintEntry {
+    /// Absolute path.
+    pub path: String,
+    /// What happens to it.
+    pub effect: Effect,
+}
+
+/// What a transaction does to one path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Effect {
+    /// Was absent, is there.
+    Creates,
+    /// Other content or metadata.
+    Changes,
+    /// Was there, is absent.
+    Removes,
+}
+
+/// One thing that is newly broken.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Breakage {
+    /// Unit, check or package.
+    pub what: String,
+    /// For people, with the last lines of output where there are any.
+    pub why: String,
+}
+
+/// A configuration file that the administrator changed and the package brings anew.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ConfigConflict {
+    /// Path of the configuration file.
+    pub path: String,
+    /// Unified diff from the kept file to the package's.
+    pub diff: String,
+    /// What the transaction does: `keep`, `replace` or `stop`.
+    pub action: String,
+}
+
+/// A unit that the clone could or could not exercise.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Exercised {
+    /// Unit name.
+    pub unit: String,
+    /// `true`: it ran before and after the upgrade in the clone.
+    pub exercised: bool,
+    /// Why not, or what was seen.
+    pub note: String,
+}
+
+/// How the undo in the clone compared with the state before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UndoProof {
+    /// Paths compared byte for byte: content, mode, owner, times, extended attributes, links.
+    pub paths_compared: u64,
+    /// Paths that differ after the undo, with what differs. Empty means exact.
+    pub differences: Vec<String>,
+    /// Paths that were left out, each with the reason.
+    pub exempt: Vec<String>,
+}
+
+/// The whole report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rehearsal {
+    /// [`crate::inventory::Inventory::base`] of the host that was cloned.
+    pub base: Digest,
+    /// The exact transaction.
+    pub changes: Vec<PackageChange>,
+    /// The answer.
+    pub verdict: Verdict,
+    /// Why the verdict is not `passes`, or remarks.
+    pub reasons: Vec<String>,
+    /// What is newly broken.
+    pub breakages: Vec<Breakage>,
+    /// Every path the transaction touched in the clone, sorted.
+    pub footprint: Vec<FootprintEntry>,
+    /// Units that restart, by package scripts or because they map replaced files, sorted.
+    pub restarts: Vec<String>,
+    /// Reasons why a reboot is needed afterwards; empty: none.
+    pub reboot: Vec<String>,
+    /// Configuration conflicts.
+    pub conflicts: Vec<ConfigConflict>,
+    /// Units exercised and not exercised.
+    pub exercised: Vec<Exercised>,
+    /// The undo.
+    pub undo: UndoProof,
+    /// Paths of the host itself that changed while the rehearsal ran (someone else's writes), sorted.
+    pub moved: Vec<String>,
+    /// Time of the transaction in the clone, in milliseconds.
+    pub apply_ms: u64,
+    /// Time of the whole rehearsal, in milliseconds.
+    pub total_ms: u64,
+    /// Space that the transaction needs on the host, in bytes, undo archive included.
+    pub space_bytes: u64,
+}
+
+impl Rehearsal {
+    /// Name of this report.
+    ///
+    /// # Errors
+    /// Where it has no canonical form.
+    pub fn digest(&self) -> Result<Digest, canonical::Error> {
+        Ok(Digest::of_kind("rehearsal", &canonical::to_vec(self)?))
+    }
+}

@@ -1,0 +1,1 @@
+//! One host's facts and acts: inventory, resolution, rehearsal, transaction, undo, checks. Synchronous; touches the file system and processes.
