@@ -2,6 +2,7 @@
 
 use super::{
     CAPTURE_PATHS_MAX, Conflict, Report, UndoError, at, at_path,
+    restore::load_plan,
     snapshot::{Depth, Kind, NOTHING, Seen, State, look_at},
 };
 use fother_core::{Digest, canonical};
@@ -120,20 +121,38 @@ pub fn seal(root: &Path, archive: &Path) -> Result<(), UndoError> {
 pub fn conflicts(root: &Path, archive: &Path) -> Result<Vec<Conflict>, UndoError> {
     let captured = load(archive)?;
     let sealed = load_sealed(archive)?.ok_or_else(|| damaged(archive, "it was not sealed"))?;
-    Ok(conflicts_of(&sealed, &present(root, &captured)?))
+    Ok(conflicts_of(&captured, &sealed, &present(root, &captured)?))
 }
 
-pub(super) fn conflicts_of(sealed: &BTreeMap<String, State>, now: &BTreeMap<String, State>) -> Vec<Conflict> {
-    let all: BTreeSet<&String> = sealed.keys().chain(now.keys()).collect();
-    all.into_iter()
+/// The paths that the transaction changed at all, as its end was sealed; names that shared a file count together.
+pub(super) fn touched(captured: &Captured, sealed: &BTreeMap<String, State>) -> BTreeSet<String> {
+    let all = sealed.keys().chain(captured.paths.keys());
+    let differs = |path: &&String| captured.paths.get(*path).unwrap_or(&NOTHING) != sealed.get(*path).unwrap_or(&NOTHING);
+    let mut out: BTreeSet<String> = all.filter(differs).cloned().collect();
+    let whole: BTreeSet<&String> =
+        captured.same_file.iter().filter(|(path, first)| out.contains(*path) || out.contains(*first)).map(|(_, first)| first).collect();
+    let together: Vec<String> = captured
+        .same_file
+        .iter()
+        .filter(|(_, first)| whole.contains(first))
+        .flat_map(|(path, first)| [path.clone(), first.clone()])
+        .collect();
+    out.extend(together);
+    out
+}
+
+pub(super) fn conflicts_of(captured: &Captured, sealed: &BTreeMap<String, State>, now: &BTreeMap<String, State>) -> Vec<Conflict> {
+    touched(captured, sealed)
+        .into_iter()
         .filter_map(|path| {
-            let what = sealed.get(path).unwrap_or(&NOTHING).differences(now.get(path).unwrap_or(&NOTHING), false);
-            (!what.is_empty()).then(|| Conflict { path: path.clone(), what: what.join(", ") })
+            let what = sealed.get(&path).unwrap_or(&NOTHING).differences(now.get(&path).unwrap_or(&NOTHING), false);
+            (!what.is_empty()).then(|| Conflict { path, what: what.join(", ") })
         })
         .collect()
 }
 
 /// In what the present state differs from the captured one, a line per path; empty: everything is exactly as before.
+/// Once the archive is sealed, paths that the transaction did not touch do not count: what became of them is the doing of others.
 ///
 /// # Errors
 /// Where the archive is not complete or a path cannot be read.
@@ -141,9 +160,13 @@ pub fn verify(root: &Path, archive: &Path) -> Result<Vec<String>, UndoError> {
     let captured = load(archive)?;
     let now = present(root, &captured)?;
     let mut out = Vec::new();
+    let (ours, plan) = (load_sealed(archive)?.map(|sealed| touched(&captured, &sealed)), load_plan(archive)?.unwrap_or_default());
     for (path, after) in &now {
+        if ours.as_ref().is_some_and(|ours| !ours.contains(path)) {
+            continue;
+        }
         let before = captured.paths.get(path).unwrap_or(&NOTHING);
-        let what = before.differences(after, true);
+        let what = before.differences(after, !plan.keep_time.contains(path));
         if !what.is_empty() {
             out.push(format!("{path}: {}", what.join(", ")));
         }
@@ -151,6 +174,9 @@ pub fn verify(root: &Path, archive: &Path) -> Result<Vec<String>, UndoError> {
     let fd = at::open_root(root).map_err(at_path("/"))?;
     let mut parents = Parents::new(&fd);
     for (path, first) in &captured.same_file {
+        if ours.as_ref().is_some_and(|ours| !ours.contains(path)) {
+            continue;
+        }
         let inode = |seen: Seen| (seen.dev, seen.ino);
         let (a, b) = (parents.look(path, Depth::default()), parents.look(first, Depth::default()));
         if a.map(inode).ok() != b.map(inode).ok() {

@@ -2,7 +2,9 @@
 
 use super::{
     OnConflict, RestoreReport, UndoError,
-    archive::{BLOBS, Captured, FULL, RESTORED, conflicts_of, damaged, is_no_directory, is_restored, load, load_sealed, present, read},
+    archive::{
+        BLOBS, Captured, FULL, RESTORED, conflicts_of, damaged, is_no_directory, is_restored, load, load_sealed, present, read, touched,
+    },
     at, at_path,
     snapshot::{Depth, Kind, NOTHING, State, hex_decode, look, look_at},
 };
@@ -25,11 +27,24 @@ const PLAN: &str = "restore.json";
 
 /// What a restoration decided before its first write, so that running it again decides the same.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Plan {
-    /// Paths that others wrote since: left alone.
-    leave: BTreeSet<String>,
+pub(super) struct Plan {
+    /// Paths that the transaction wrote and others wrote again since: left alone.
+    conflicts: BTreeSet<String>,
+    /// Paths that the transaction did not touch: whatever they are now is none of our business.
+    untouched: BTreeSet<String>,
     /// Directories whose entries others changed since: their time is theirs.
-    keep_time: BTreeSet<String>,
+    pub(super) keep_time: BTreeSet<String>,
+}
+
+impl Plan {
+    fn leaves(&self, path: &str) -> bool {
+        self.conflicts.contains(path) || self.untouched.contains(path)
+    }
+
+    fn leaves_below(&self, dir: &str) -> bool {
+        let below = format!("{dir}/");
+        [&self.conflicts, &self.untouched].iter().any(|set| set.range(below.clone()..).next().is_some_and(|path| path.starts_with(&below)))
+    }
 }
 
 /// Puts every captured path back to its pre-image: content, mode, owner, times, attributes, links; removes what was absent.
@@ -45,7 +60,7 @@ pub fn restore(root: &Path, archive: &Path, on_conflict: OnConflict) -> Result<R
     let now = present(root, &captured)?;
     let plan = decide(archive, &captured, &now, on_conflict)?;
     let fd = at::open_root(root).map_err(at_path(root.display().to_string()))?;
-    let report = RestoreReport { left: plan.leave.iter().cloned().collect(), ..RestoreReport::default() };
+    let report = RestoreReport { left: plan.conflicts.iter().cloned().collect(), ..RestoreReport::default() };
     let mut work = Restorer { root: &fd, blobs: &archive.join(BLOBS), captured: &captured, plan: &plan, report, failed: Vec::new() };
     work.remove(&now);
     work.directories(&now);
@@ -66,16 +81,18 @@ pub fn restore(root: &Path, archive: &Path, on_conflict: OnConflict) -> Result<R
 }
 
 fn decide(archive: &Path, captured: &Captured, now: &BTreeMap<String, State>, on_conflict: OnConflict) -> Result<Plan, UndoError> {
-    if archive.join(PLAN).exists() {
-        return serde_json::from_str(&read(archive, PLAN)?).map_err(|error| damaged(archive, error.to_string()));
+    if let Some(plan) = load_plan(archive)? {
+        return Ok(plan);
     }
     let mut plan = Plan::default();
     if let Some(sealed) = load_sealed(archive)? {
-        let conflicts = conflicts_of(&sealed, now);
+        let ours = touched(captured, &sealed);
+        plan.untouched = now.keys().filter(|path| !ours.contains(*path)).cloned().collect();
+        let conflicts = conflicts_of(captured, &sealed, now);
         match on_conflict {
             OnConflict::Refuse if !conflicts.is_empty() => return Err(UndoError::Conflicts(conflicts)),
             OnConflict::Refuse | OnConflict::Leave => {
-                plan.leave = conflicts.into_iter().map(|conflict| conflict.path).collect();
+                plan.conflicts = conflicts.into_iter().map(|conflict| conflict.path).collect();
                 let moved = |path: &&String| sealed.get(*path).map(times) != now.get(*path).map(times);
                 let dirs = captured.paths.iter().filter(|(_, state)| state.kind == Kind::Dir).map(|(path, _)| path);
                 plan.keep_time = dirs.filter(moved).cloned().collect();
@@ -86,6 +103,14 @@ fn decide(archive: &Path, captured: &Captured, now: &BTreeMap<String, State>, on
     let bytes = canonical::to_vec(&plan).map_err(|error| damaged(archive, error.to_string()))?;
     at::write_durably(archive, PLAN, &bytes).map_err(at_path(archive.display().to_string()))?;
     Ok(plan)
+}
+
+/// The decisions of a restoration that has begun.
+pub(super) fn load_plan(archive: &Path) -> Result<Option<Plan>, UndoError> {
+    if !archive.join(PLAN).exists() {
+        return Ok(None);
+    }
+    serde_json::from_str(&read(archive, PLAN)?).map(Some).map_err(|error| damaged(archive, error.to_string()))
 }
 
 fn times(state: &State) -> (i64, u32) {
@@ -116,7 +141,7 @@ impl Restorer<'_> {
     fn remove(&mut self, now: &BTreeMap<String, State>) {
         for (path, state) in now.iter().rev() {
             let before = self.before(path).kind;
-            if state.kind == Kind::Absent || before == state.kind || self.plan.leave.contains(path) {
+            if state.kind == Kind::Absent || before == state.kind || self.plan.leaves(path) {
                 continue;
             }
             let dir = state.kind == Kind::Dir;
@@ -124,16 +149,14 @@ impl Restorer<'_> {
                 continue;
             }
             let result = self.unlink(path, dir);
-            if result.as_ref().is_err_and(|error| error.raw_os_error() == Some(Errno::NOTEMPTY.raw_os_error())) && self.holds_left(path) {
+            if result.as_ref().is_err_and(|error| error.raw_os_error() == Some(Errno::NOTEMPTY.raw_os_error()))
+                && self.plan.leaves_below(path)
+            {
                 continue;
             }
             self.report.removed += u64::from(result.is_ok());
             self.note(path, result);
         }
-    }
-
-    fn holds_left(&self, dir: &str) -> bool {
-        self.plan.leave.iter().any(|path| path.starts_with(dir) && path[dir.len()..].starts_with('/'))
     }
 
     fn unlink(&self, path: &str, dir: bool) -> io::Result<()> {
@@ -152,7 +175,7 @@ impl Restorer<'_> {
     fn directories(&mut self, now: &BTreeMap<String, State>) {
         for (path, before) in &self.captured.paths {
             let missing = now.get(path).is_none_or(|state| state.kind != Kind::Dir);
-            if before.kind != Kind::Dir || !missing || self.plan.leave.contains(path) {
+            if before.kind != Kind::Dir || !missing || self.plan.leaves(path) {
                 continue;
             }
             let (parent, name) = at::split(path);
@@ -167,7 +190,7 @@ impl Restorer<'_> {
 
     fn files(&mut self, now: &BTreeMap<String, State>) {
         for (path, before) in &self.captured.paths {
-            if matches!(before.kind, Kind::Absent | Kind::Dir) || self.plan.leave.contains(path) {
+            if matches!(before.kind, Kind::Absent | Kind::Dir) || self.plan.leaves(path) {
                 self.sweep(path, before);
                 continue;
             }
@@ -240,7 +263,7 @@ impl Restorer<'_> {
     /// Names that shared a file share it again.
     fn shared(&mut self) {
         for (path, first) in &self.captured.same_file {
-            if self.plan.leave.contains(path) || self.plan.leave.contains(first) {
+            if self.plan.leaves(path) || self.plan.leaves(first) {
                 continue;
             }
             let result = self.link(path, first);
@@ -267,7 +290,7 @@ impl Restorer<'_> {
     /// Deepest first: metadata of directories, their times last of all.
     fn finish_directories(&mut self) {
         for (path, before) in self.captured.paths.iter().rev() {
-            if before.kind != Kind::Dir || self.plan.leave.contains(path) {
+            if before.kind != Kind::Dir || self.plan.leaves(path) {
                 continue;
             }
             let mut wanted = before.clone();

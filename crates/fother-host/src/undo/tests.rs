@@ -126,3 +126,19 @@ fn content_that_does_not_match_its_hash_is_not_put_back() {
     restore(&bench.root(), &bench.archive(), OnConflict::Refuse).unwrap();
     assert_eq!(verify(&bench.root(), &bench.archive()).unwrap(), Vec::<String>::new());
 }
+
+#[test]
+fn what_the_transaction_did_not_touch_is_neither_a_conflict_nor_put_back() {
+    let bench = Bench::new();
+    bench.capture();
+    fs::write(bench.root().join("etc/app/conf"), "new").unwrap();
+    seal(&bench.root(), &bench.archive()).unwrap();
+    fs::write(bench.root().join("usr/lib/one"), "somebody else's").unwrap();
+    fs::write(bench.root().join("var/lib/dpkg/info/later.list"), "later").unwrap();
+    assert_eq!(conflicts(&bench.root(), &bench.archive()).unwrap(), []);
+    restore(&bench.root(), &bench.archive(), OnConflict::Refuse).unwrap();
+    assert_eq!(fs::read_to_string(bench.root().join("etc/app/conf")).unwrap(), "old");
+    assert_eq!(fs::read_to_string(bench.root().join("usr/lib/one-again")).unwrap(), "somebody else's");
+    assert!(bench.root().join("var/lib/dpkg/info/later.list").exists());
+    assert_eq!(verify(&bench.root(), &bench.archive()).unwrap(), Vec::<String>::new());
+}
