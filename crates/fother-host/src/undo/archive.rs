@@ -166,7 +166,7 @@ pub fn verify(root: &Path, archive: &Path) -> Result<Vec<String>, UndoError> {
             continue;
         }
         let before = captured.paths.get(path).unwrap_or(&NOTHING);
-        let what = before.differences(after, !plan.keep_time.contains(path));
+        let what = before.differences(after, !plan.keep_time.contains_key(path));
         if !what.is_empty() {
             out.push(format!("{path}: {}", what.join(", ")));
         }

@@ -32,8 +32,8 @@ pub(super) struct Plan {
     conflicts: BTreeSet<String>,
     /// Paths that the transaction did not touch: whatever they are now is none of our business.
     untouched: BTreeSet<String>,
-    /// Directories whose entries others changed since: their time is theirs.
-    pub(super) keep_time: BTreeSet<String>,
+    /// Directories whose time is not the transaction's doing, with that time: restoring files in them must not change it.
+    pub(super) keep_time: BTreeMap<String, (i64, u32)>,
 }
 
 impl Plan {
@@ -93,11 +93,14 @@ fn decide(archive: &Path, captured: &Captured, now: &BTreeMap<String, State>, on
             OnConflict::Refuse if !conflicts.is_empty() => return Err(UndoError::Conflicts(conflicts)),
             OnConflict::Refuse | OnConflict::Leave => {
                 plan.conflicts = conflicts.into_iter().map(|conflict| conflict.path).collect();
-                let moved = |path: &&String| sealed.get(*path).map(times) != now.get(*path).map(times);
-                let dirs = captured.paths.iter().filter(|(_, state)| state.kind == Kind::Dir).map(|(path, _)| path);
-                plan.keep_time = dirs.filter(moved).cloned().collect();
             }
             OnConflict::Overwrite => {}
+        }
+        for (path, state) in now.iter().filter(|(_, state)| state.kind == Kind::Dir) {
+            let moved = on_conflict != OnConflict::Overwrite && sealed.get(path).map(times) != Some(times(state));
+            if moved || plan.untouched.contains(path) {
+                plan.keep_time.insert(path.clone(), times(state));
+            }
         }
     }
     let bytes = canonical::to_vec(&plan).map_err(|error| damaged(archive, error.to_string()))?;
@@ -290,18 +293,19 @@ impl Restorer<'_> {
     /// Deepest first: metadata of directories, their times last of all.
     fn finish_directories(&mut self) {
         for (path, before) in self.captured.paths.iter().rev() {
-            if before.kind != Kind::Dir || self.plan.leaves(path) {
+            let kept = self.plan.keep_time.get(path);
+            if before.kind != Kind::Dir || (self.plan.leaves(path) && kept.is_none()) {
                 continue;
             }
-            let mut wanted = before.clone();
             let result = at::directory(self.root, path).and_then(|fd| {
                 let now = look_at(&fd, FULL, &mut |_| Ok(()))?.state;
-                if self.plan.keep_time.contains(path) {
-                    (wanted.mtime_s, wanted.mtime_ns) = times(&now);
+                let mut wanted = if self.plan.leaves(path) { now.clone() } else { before.clone() };
+                if let Some(time) = kept {
+                    (wanted.mtime_s, wanted.mtime_ns) = *time;
                 }
                 if now == wanted { Ok(()) } else { metadata(&fd, ".", &wanted) }
             });
-            if !(self.plan.keep_time.contains(path) && result.as_ref().is_err_and(is_no_directory)) {
+            if !(kept.is_some() && result.as_ref().is_err_and(is_no_directory)) {
                 self.note(path, result);
             }
         }

@@ -133,12 +133,15 @@ fn what_the_transaction_did_not_touch_is_neither_a_conflict_nor_put_back() {
     bench.capture();
     fs::write(bench.root().join("etc/app/conf"), "new").unwrap();
     seal(&bench.root(), &bench.archive()).unwrap();
+    let time = |path: &str| fs::metadata(bench.root().join(path)).unwrap().modified().unwrap();
+    let in_place = time("etc/app");
     fs::write(bench.root().join("usr/lib/one"), "somebody else's").unwrap();
     fs::write(bench.root().join("var/lib/dpkg/info/later.list"), "later").unwrap();
     assert_eq!(conflicts(&bench.root(), &bench.archive()).unwrap(), []);
     restore(&bench.root(), &bench.archive(), OnConflict::Refuse).unwrap();
     assert_eq!(fs::read_to_string(bench.root().join("etc/app/conf")).unwrap(), "old");
     assert_eq!(fs::read_to_string(bench.root().join("usr/lib/one-again")).unwrap(), "somebody else's");
+    assert_eq!(time("etc/app"), in_place, "a directory that the transaction did not touch keeps its time");
     assert!(bench.root().join("var/lib/dpkg/info/later.list").exists());
     assert_eq!(verify(&bench.root(), &bench.archive()).unwrap(), Vec::<String>::new());
 }
