@@ -187,7 +187,7 @@ fn check_blobs(store: &Store, report: &mut VerifyReport) -> Result<(), Error> {
     })?;
     for (digest, kind) in known {
         report.blobs += 1;
-        if !store.read_blob(&digest)?.is_some_and(|bytes| blobs::digest_of(&kind, &bytes) == digest) {
+        if store.read_blob(&digest)?.is_none_or(|bytes| blobs::digest_of(&kind, &bytes) != digest) {
             report.add(Problem::Blob { digest });
         }
     }
