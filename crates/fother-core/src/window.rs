@@ -200,7 +200,7 @@ fn on_the_wall(zone: &TimeZone, at: DateTime, second: bool) -> Result<(jiff::Tim
     let in_gap = matches!(ambiguous.offset(), AmbiguousOffset::Gap { .. });
     if in_gap {
         // In a gap "earlier" lies before the jump and "later" after it.
-        let (before, after) = (ambiguous.clone().earlier(), ambiguous.later().map_err(|_| Error::Days)?);
+        let (before, after) = (ambiguous.earlier(), ambiguous.later().map_err(|_| Error::Days)?);
         let jump = zone.following(before.map_err(|_| Error::Days)?).next().map(|transition| transition.timestamp());
         return Ok((jump.filter(|jump| *jump < after).unwrap_or(after), true));
     }

@@ -1,5 +1,7 @@
 //! Maintenance windows through daylight saving and odd calendars. Touches nothing.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use fother_core::{
     Timestamp,
     window::{DAYS_MAX, Error, Interval, NotNow, Window, fits, intervals, tzdb_version},
