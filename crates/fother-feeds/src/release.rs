@@ -85,7 +85,8 @@ impl Release {
             Some(text) => Some(parse_date(text).ok_or_else(|| ReleaseError::ValidUntil(printable(text, 60)))?),
         };
         let architectures = words("Architectures");
-        let separate_all = architectures.iter().any(|a| a == "all") && !words("No-Support-for-Architecture-all").iter().any(|w| w == "Packages");
+        let separate_all =
+            architectures.iter().any(|a| a == "all") && !words("No-Support-for-Architecture-all").iter().any(|w| w == "Packages");
         Ok(Self {
             origin: get("Origin"),
             label: get("Label"),
@@ -162,7 +163,9 @@ mod tests {
         let want = "2026-07-11T10:12:49Z".parse().ok();
         assert_eq!(parse_date("Sat, 11 Jul 2026 10:12:49 UTC"), want);
         assert_eq!(parse_date("Sat, 11 Jul 2026 10:12:49 +0000"), want);
-        for bad in ["", "Sat, 11 Jul 2026 10:12:49", "Sat, 11 Jul 2026 10:12:49 CET", "Sat, 32 Jul 2026 10:12:49 UTC", "11 Jul 2026 10:12:49 UTC"] {
+        for bad in
+            ["", "Sat, 11 Jul 2026 10:12:49", "Sat, 11 Jul 2026 10:12:49 CET", "Sat, 32 Jul 2026 10:12:49 UTC", "11 Jul 2026 10:12:49 UTC"]
+        {
             assert_eq!(parse_date(bad), None, "{bad}");
         }
     }
@@ -184,7 +187,13 @@ mod tests {
         assert!(matches!(Release::parse(&format!("SHA256:\n {HASH} 0 a\n")), Err(ReleaseError::Date(_))));
         assert_eq!(Release::parse(date), Err(ReleaseError::NoTable));
         assert!(matches!(Release::parse(&format!("{date}Valid-Until: soon\nSHA256:\n {HASH} 0 a\n")), Err(ReleaseError::ValidUntil(_))));
-        for line in [format!("{HASH} 0 ../a"), format!("{HASH} 0 /a"), format!("{HASH} x a"), "abc 0 a".to_owned(), format!("{HASH} 0 a\n {HASH} 1 a")] {
+        for line in [
+            format!("{HASH} 0 ../a"),
+            format!("{HASH} 0 /a"),
+            format!("{HASH} x a"),
+            "abc 0 a".to_owned(),
+            format!("{HASH} 0 a\n {HASH} 1 a"),
+        ] {
             assert!(matches!(Release::parse(&format!("{date}SHA256:\n {line}\n")), Err(ReleaseError::Line(_))), "{line}");
         }
     }

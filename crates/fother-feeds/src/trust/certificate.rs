@@ -59,7 +59,11 @@ impl<'a> Signer<'a> {
         match self {
             Self::Primary(certificate) => {
                 let newest = self.primary(certificate, now)?;
-                if flag(newest, pgp::packet::KeyFlags::sign).unwrap_or(true) { Ok(()) } else { Err(self.unfit("it is not meant for signing")) }
+                if flag(newest, pgp::packet::KeyFlags::sign).unwrap_or(true) {
+                    Ok(())
+                } else {
+                    Err(self.unfit("it is not meant for signing"))
+                }
             }
             Self::Subkey(certificate, subkey) => {
                 self.primary(certificate, now)?;
