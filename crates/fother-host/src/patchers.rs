@@ -33,7 +33,7 @@ pub fn collect(root: &Root, packages: &[Installed], conf: &Conf) -> Vec<String> 
 
 fn timer_enabled(root: &Root, timer: &str) -> bool {
     let masked = UNIT_DIRECTORIES.iter().any(|dir| root.link(&format!("{dir}/{timer}")).as_deref() == Some("/dev/null"));
-    let wanted = |dir: &&str| root.link(&format!("{dir}/timers.target.wants/{timer}")).is_some();
+    let wanted = |dir: &str| root.link(&format!("{dir}/timers.target.wants/{timer}")).is_some();
     !masked && UNIT_DIRECTORIES.iter().any(|dir| wanted(dir))
 }
 

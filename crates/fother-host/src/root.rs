@@ -98,6 +98,21 @@ impl Root {
         &self.path
     }
 
+    /// A directory of this root as a root of its own.
+    ///
+    /// # Errors
+    /// Where it is absent or refused.
+    pub fn below(&self, path: &str) -> Result<Self, Error> {
+        let directory = self.open_below(path, OFlags::PATH | OFlags::DIRECTORY)?;
+        Ok(Self { directory, path: PathBuf::from(self.full(path)), live: false })
+    }
+
+    /// A path by which other code reaches this very directory while the root is open.
+    #[must_use]
+    pub fn handle_path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.directory.as_raw_fd()))
+    }
+
     fn full(&self, path: &str) -> String {
         self.path.join(path.trim_start_matches('/')).display().to_string()
     }

@@ -1,5 +1,6 @@
 //! apt's own rules, applied without apt: configuration, pins, phasing, candidates. Reads files of a root only.
 
+pub mod archives;
 pub mod candidates;
 pub mod conf;
 pub mod pattern;

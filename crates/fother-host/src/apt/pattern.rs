@@ -30,8 +30,8 @@ impl Pattern {
             return Ok(Self::Glob(text.to_ascii_lowercase().into_bytes()));
         };
         let compiled = PikeVM::builder()
-            .syntax(syntax::Config::new().case_insensitive(true))
-            .thompson(thompson::Config::new().nfa_size_limit(Some(PROGRAM_BYTES_MAX)))
+            .syntax(syntax::Config::new().case_insensitive(true).unicode(false).utf8(false))
+            .thompson(thompson::Config::new().utf8(false).nfa_size_limit(Some(PROGRAM_BYTES_MAX)))
             .build(regex);
         compiled.map(|vm| Self::Regex(Box::new(vm))).map_err(|error| error.to_string())
     }
