@@ -72,7 +72,6 @@ impl Policy {
         };
         let pinned = self.specific.iter().find(|pin| self.names(pin, name, arch, known) && self.asks_for(pin, known));
         match pinned {
-            Some(pin) if pin.priority == NEVER => NEVER,
             Some(pin) if known.archives.iter().any(|at| of_archive(at) != NEVER) => pin.priority,
             _ => known.archives.iter().map(of_archive).max().unwrap_or(NEVER),
         }

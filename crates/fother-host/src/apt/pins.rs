@@ -130,7 +130,8 @@ impl Pins {
         };
         let names = stanza.get("Package").ok_or("it has no Package")?;
         let priority = match stanza.get("Pin-Priority") {
-            Some("never") => NEVER,
+            Some("never") if names == "*" => NEVER,
+            Some("never") => return Err("`never` is for `Package: *` only; apt refuses the file".into()),
             Some(text) => text.parse::<i32>().unwrap_or(0).clamp(NEVER + 1, i32::from(i16::MAX)),
             None => 0,
         };
