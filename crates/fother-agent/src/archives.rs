@@ -13,7 +13,14 @@ pub trait Archives: Send + Sync {
     ///
     /// # Errors
     /// The first reason not to use them, for people.
-    fn verify(&self, pins: &[IndexPin], changes: &[PackageChange], store: &Store, newest: &mut Newest, now: Timestamp) -> Result<(), String>;
+    fn verify(
+        &self,
+        pins: &[IndexPin],
+        changes: &[PackageChange],
+        store: &Store,
+        newest: &mut Newest,
+        now: Timestamp,
+    ) -> Result<(), String>;
 
     /// Lays the verified lists out in `into` as the package manager reads them.
     ///

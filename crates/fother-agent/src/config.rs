@@ -137,7 +137,8 @@ impl Identity {
     /// Where it is no Ed25519 key.
     pub fn key(&self) -> Result<VerifyingKey, ConfigError> {
         let damaged = |why: &str| ConfigError::Damaged { path: PathBuf::from(Self::FILE), why: why.to_owned() };
-        let bytes = fother_core::Digest::from_hex(&self.directive_key).map_err(|_| damaged("the directive key is not 64 hexadecimal digits"))?;
+        let bytes =
+            fother_core::Digest::from_hex(&self.directive_key).map_err(|_| damaged("the directive key is not 64 hexadecimal digits"))?;
         VerifyingKey::from_bytes(&bytes.0).map_err(|_| damaged("the directive key is no Ed25519 key"))
     }
 }

@@ -50,7 +50,9 @@ pub enum EnrolError {
     #[error("that is no enrolment token: expected 32 characters, a dot and 64 hexadecimal digits, as `fother host token` prints it")]
     TokenForm,
     /// Not known to the server, used, or expired.
-    #[error("the server does not take the token ({status}): it is wrong, was used already, or has expired (they live one hour); make a new one. {detail}")]
+    #[error(
+        "the server does not take the token ({status}): it is wrong, was used already, or has expired (they live one hour); make a new one. {detail}"
+    )]
     TokenRefused {
         /// HTTP status.
         status: u16,

@@ -72,7 +72,14 @@ pub trait Host: Send + Sync {
     ///
     /// # Errors
     /// Where no clone can be made.
-    fn rehearse(&self, cohort: &Cohort, base: Digest, debs: &Path, work: &Path, bisect: bool) -> Result<(Rehearsal, Vec<String>), HostError>;
+    fn rehearse(
+        &self,
+        cohort: &Cohort,
+        base: Digest,
+        debs: &Path,
+        work: &Path,
+        bisect: bool,
+    ) -> Result<(Rehearsal, Vec<String>), HostError>;
     /// Starts the transaction in a unit of its own and returns at once. Called at most once per transaction.
     ///
     /// # Errors

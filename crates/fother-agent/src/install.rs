@@ -90,8 +90,12 @@ pub fn network_user() -> Result<(u32, u32), InstallError> {
     if let Some(found) = find_user(NETWORK_USER) {
         return Ok(found);
     }
-    run("useradd", &["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", NETWORK_USER])?;
-    find_user(NETWORK_USER).ok_or_else(|| InstallError::Command { command: "useradd".to_owned(), why: "the user is still missing".to_owned() })
+    run(
+        "useradd",
+        &["--system", "--user-group", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/usr/sbin/nologin", NETWORK_USER],
+    )?;
+    find_user(NETWORK_USER)
+        .ok_or_else(|| InstallError::Command { command: "useradd".to_owned(), why: "the user is still missing".to_owned() })
 }
 
 /// User and group id of a local user (passwd(5)).

@@ -98,7 +98,9 @@ impl Keeper {
     /// Where it is there but damaged: never begun anew silently, or old directives would be taken again.
     pub fn open(path: PathBuf, disk: Disk) -> io::Result<Self> {
         let state = match durable::read_bounded(&path, FILE_BYTES_MAX) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| io::Error::other(format!("{} is damaged: {error}", path.display())))?,
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|error| io::Error::other(format!("{} is damaged: {error}", path.display())))?
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => State::default(),
             Err(error) => return Err(error),
         };

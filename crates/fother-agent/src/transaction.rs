@@ -104,7 +104,10 @@ impl Journal {
             disk.replace(&path, &bytes[..whole])?;
         }
         let lines = bytes[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
-        let steps = lines.map(serde_json::from_slice).collect::<Result<_, _>>().map_err(|error| io::Error::other(format!("{} is damaged: {error}", path.display())))?;
+        let steps = lines
+            .map(serde_json::from_slice)
+            .collect::<Result<_, _>>()
+            .map_err(|error| io::Error::other(format!("{} is damaged: {error}", path.display())))?;
         Ok(Self { path, disk, steps })
     }
 
@@ -152,7 +155,9 @@ pub fn newly_broken(before: &[(String, CheckAnswer)], now: &[(String, CheckAnswe
             CheckAnswer::NoData { why } => Some(format!("{name}: no answer: {why}")),
         })
         .collect();
-    broken.extend(before.iter().filter(|(name, _)| !now.iter().any(|(known, _)| known == name)).map(|(name, _)| format!("{name}: was not asked")));
+    broken.extend(
+        before.iter().filter(|(name, _)| !now.iter().any(|(known, _)| known == name)).map(|(name, _)| format!("{name}: was not asked")),
+    );
     broken
 }
 
@@ -278,7 +283,11 @@ impl Driver<'_> {
             }
             self.clock.sleep(Duration::from_secs(1));
         }
-        Step::Ended { outcome: Outcome::Failed { why: format!("{why}; and the undo failed {UNDO_ATTEMPTS} times: {last}; the host stays out of service") } }
+        Step::Ended {
+            outcome: Outcome::Failed {
+                why: format!("{why}; and the undo failed {UNDO_ATTEMPTS} times: {last}; the host stays out of service"),
+            },
+        }
     }
 
     fn serve_again(&self, why: String, paths_compared: u64, differences: Vec<String>) -> Step {

@@ -12,12 +12,7 @@ use fother_core::{
 };
 use rustix::fs::{Mode, OFlags};
 use serde::de::DeserializeOwned;
-use std::{
-    collections::BTreeSet,
-    fs::File,
-    io::Read as _,
-    os::unix::fs::MetadataExt as _,
-};
+use std::{collections::BTreeSet, fs::File, io::Read as _, os::unix::fs::MetadataExt as _};
 
 /// Largest trust file, in bytes.
 pub const TRUST_BYTES_MAX: u64 = 1 << 20;
@@ -100,7 +95,8 @@ pub fn needs(order: &Order, store: &Store) -> Result<Vec<Need>, String> {
 /// # Errors
 /// For people.
 pub fn read_blob<T: DeserializeOwned>(store: &Store, kind: &str, digest: &Digest) -> Result<T, String> {
-    let bytes = durable::read_bounded(&store.path(digest), BLOB_BYTES_MAX as u64).map_err(|error| format!("the {kind} {digest} cannot be read: {error}"))?;
+    let bytes = durable::read_bounded(&store.path(digest), BLOB_BYTES_MAX as u64)
+        .map_err(|error| format!("the {kind} {digest} cannot be read: {error}"))?;
     if Digest::of_kind(kind, &bytes) != *digest {
         return Err(format!("the stored {kind} is not {digest}"));
     }

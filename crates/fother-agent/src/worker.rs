@@ -60,7 +60,10 @@ impl Executor {
             return Err(Outcome::Refused { why: Refused::Expired { expires: directive.expires } });
         }
         if self.config.observes() && !matches!(directive.order, Order::Resolve { .. }) {
-            return Err(refused(format!("this host only observes; switch {} on at the host itself: observe = false in agent.toml", directive.order.name())));
+            return Err(refused(format!(
+                "this host only observes; switch {} on at the host itself: observe = false in agent.toml",
+                directive.order.name()
+            )));
         }
         Ok(verify::needs(&directive.order, &self.store).map_err(refused)?.is_empty())
     }
@@ -68,7 +71,9 @@ impl Executor {
     fn work(&self, directive: &Directive, begun: bool) -> io::Result<Outcome> {
         match &directive.order {
             Order::Resolve { pins, exclude } => Ok(self.resolve(pins, exclude).unwrap_or_else(|outcome| outcome)),
-            Order::Rehearse { plan, cohort, pins, bisect } => Ok(self.rehearse(plan, cohort, pins, *bisect).unwrap_or_else(|outcome| outcome)),
+            Order::Rehearse { plan, cohort, pins, bisect } => {
+                Ok(self.rehearse(plan, cohort, pins, *bisect).unwrap_or_else(|outcome| outcome))
+            }
             Order::Apply { txn, pins, .. } => self.apply(directive, *txn, pins, begun),
             Order::Undo { txn, reason } => self.undo(*txn, reason, begun),
         }
@@ -181,7 +186,9 @@ impl Executor {
             (None, _) | (_, None) => return Ok(refused(format!("{txn} is no transaction of this host"))),
             (Some(_), Some(_)) if begun => {}
             (Some((_, undo_until)), _) if now >= undo_until => {
-                return Ok(refused(format!("the approval covered an undo of {txn} until {undo_until}; root can still undo at the host itself")));
+                return Ok(refused(format!(
+                    "the approval covered an undo of {txn} until {undo_until}; root can still undo at the host itself"
+                )));
             }
             (_, Some(Step::Ended { outcome: Outcome::Verified { .. } | Outcome::Failed { .. } })) if touched => {}
             (_, Some(Step::Ended { .. })) => return Ok(refused(format!("{txn} is not in effect: there is nothing to undo"))),
@@ -203,8 +210,7 @@ impl Executor {
     fn drive(&self, dir: &Path, journal: Journal) -> io::Result<Outcome> {
         let transaction = read_transaction(dir)?;
         let tell = |outcome: Outcome| lock(&self.keeper).change(|state| state.report_once("applied", outcome));
-        let mut driver =
-            Driver { host: self.host.as_ref(), clock: self.clock.as_ref(), transaction: &transaction, journal, tell: &tell };
+        let mut driver = Driver { host: self.host.as_ref(), clock: self.clock.as_ref(), transaction: &transaction, journal, tell: &tell };
         driver.run()
     }
 }
