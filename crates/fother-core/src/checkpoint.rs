@@ -397,7 +397,14 @@ mod tests {
     fn other_spellings_are_refused() {
         let (key, verifier) = log_key();
         let good = checkpoint().sign(&key).unwrap().to_string();
-        for (from, to) in [("\n42\n", "\n042\n"), ("\n42\n", "\n+42\n"), ("\n42\n", "\n42\nmore\n"), ("— ", "- "), ("\n42\n", "\n42\r\n"), ("=\n\n", "\n\n")] {
+        for (from, to) in [
+            ("\n42\n", "\n042\n"),
+            ("\n42\n", "\n+42\n"),
+            ("\n42\n", "\n42\nmore\n"),
+            ("— ", "- "),
+            ("\n42\n", "\n42\r\n"),
+            ("=\n\n", "\n\n"),
+        ] {
             let bad = good.replacen(from, to, 1);
             assert_ne!(bad, good);
             assert!(open(&bad, &verifier).is_err(), "{bad}");
