@@ -125,6 +125,9 @@ impl Shared {
             let now = self.begin.elapsed();
             if let Some(wait) = due.checked_sub(now) {
                 std::thread::sleep(wait);
+                if self.stop.load(Ordering::SeqCst) {
+                    return;
+                }
             } else if now - due > REQUEST_WITHIN {
                 continue;
             }

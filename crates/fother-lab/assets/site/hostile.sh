@@ -11,8 +11,8 @@
     dev=/var/lib/lab-site/dev
     try mknod "rm -f $dev; mknod $dev b 7 7"
     if [ ! -e /sys/block/loop7/loop/backing_file ]; then
-        try open-device "exec 3<>$dev"
-        try write-device "head -c 512 /dev/zero | dd of=$dev bs=512 count=1 conv=notrunc"
+        try open-device "test -b $dev && exec 3<>$dev"
+        try write-device "test -b $dev && head -c 512 /dev/zero | dd of=$dev bs=512 count=1 conv=notrunc"
     fi
     rm -f "$dev"
     try mknod-memory "mknod $dev c 1 1 && head -c 1 $dev"
