@@ -145,10 +145,8 @@ impl Engine {
             return Ok(Arc::clone(&folded.state));
         }
         let first = folded.state.size;
-        let events: Vec<Event> = (first..)
-            .zip(data)
-            .map(|(seq, data)| Event { v: event::VERSION, seq, at, actor: actor.to_owned(), data })
-            .collect();
+        let events: Vec<Event> =
+            (first..).zip(data).map(|(seq, data)| Event { v: event::VERSION, seq, at, actor: actor.to_owned(), data }).collect();
         let bytes = events.iter().map(Event::bytes).collect::<Result<Vec<_>, _>>()?;
         self.store.append(&bytes, first, self.fence)?;
         let state = Arc::make_mut(&mut folded.state);

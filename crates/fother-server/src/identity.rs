@@ -113,11 +113,7 @@ impl Identity {
     ///
     /// # Errors
     /// Where a name cannot stand in a certificate.
-    pub fn server_chain(
-        &self,
-        names: &[String],
-        now: Timestamp,
-    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
+    pub fn server_chain(&self, names: &[String], now: Timestamp) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
         let mut all = vec![SERVER_NAME.to_owned()];
         all.extend(names.iter().filter(|name| *name != SERVER_NAME).cloned());
         let mut params = params(SERVER_NAME, CERTIFICATE_LIFE, now, all)?;
