@@ -1,4 +1,5 @@
 //! Laws of plan, fold and step that must hold for every input.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use fother_core::{
     Digest, Timestamp,
@@ -138,7 +139,10 @@ proptest! {
                     }
                     Action::PassWave(_) => rollout.waves_passed += 1,
                     Action::Finish(end) => rollout.ended = Some(end),
-                    Action::Block(by, _) => rollout.blocked = by.into_iter().collect(),
+                    Action::Block(by, _) => {
+                        prop_assert!(!by.is_empty());
+                        rollout.blocked = by.into_iter().collect();
+                    }
                 }
             }
             let out: Vec<HostId> = rollout.hosts.iter().filter(|(_, phase)| phase.is_unavailable()).map(|(host, _)| *host).collect();

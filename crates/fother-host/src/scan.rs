@@ -19,6 +19,7 @@ use fother_core::{
     resolution::KeptBack,
     version::Version,
 };
+use fother_feeds::advisories::Advisories;
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -71,6 +72,8 @@ pub struct Scan {
     pub installed: usize,
     /// Sorted by name.
     pub updates: Vec<Update>,
+    /// Published fixes that no update here reaches, sorted.
+    pub missing: Vec<Missing>,
     /// Installed packages that no archive answers for: not assessed.
     pub not_assessed: Vec<KeptBack>,
     /// Packages that dpkg left half-done, with their state.
@@ -85,13 +88,47 @@ pub struct Scan {
     pub unknown: Vec<String>,
 }
 
-/// Says which CVEs an update closes; [`no_advisories`] where there are none.
-pub type ClosesOf<'a> = &'a dyn Fn(&Update) -> Vec<Closes>;
+/// A published fix that nothing installable here brings.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Missing {
+    /// Source package.
+    pub source: String,
+    /// Source version that is installed.
+    pub installed: String,
+    /// Source version that has the fix.
+    pub fixed: String,
+    /// For example `DSA-1234-1`.
+    pub advisory: String,
+    /// CVEs that it closes.
+    pub cves: Vec<String>,
+}
 
-/// Knows no advisory.
-#[must_use]
-pub fn no_advisories(_: &Update) -> Vec<Closes> {
-    Vec::new()
+/// What advisories say about the way from the installed to the offered source version.
+fn closes(advisories: &Advisories, codename: &str, update: &Update) -> Vec<Closes> {
+    let reached =
+        advisories.missing(codename, &update.source, &update.source_from).filter(|fix| fix.fixed.compare(&update.source_to).is_le());
+    let each = reached.flat_map(|fix| fix.cves.iter().map(|cve| Closes { cve: cve.clone(), evidence: fix.advisory.clone() }));
+    each.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Fixes that the advisories publish and that no update here reaches.
+fn missing(advisories: &Advisories, facts: &Facts, updates: &[Update]) -> Vec<Missing> {
+    let mut found = BTreeSet::new();
+    let reached: BTreeMap<(&str, &str), &Update> = updates.iter().map(|u| ((u.name.as_str(), u.arch.as_str()), u)).collect();
+    for package in &facts.database.packages {
+        let update = reached.get(&(package.name.as_str(), package.arch.as_str()));
+        let best = update.map_or(&package.source_version, |update| &update.source_to);
+        for fix in advisories.missing(&facts.distribution.codename, &package.source, best) {
+            found.insert(Missing {
+                source: package.source.clone(),
+                installed: package.source_version.as_str().to_owned(),
+                fixed: fix.fixed.as_str().to_owned(),
+                advisory: fix.advisory.clone(),
+                cves: fix.cves.to_vec(),
+            });
+        }
+    }
+    found.into_iter().collect()
 }
 
 /// The machine's clock.
@@ -101,19 +138,26 @@ pub fn clock() -> Timestamp {
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Scans a root. `lists` is another lists directory than the root's own.
+/// Scans a root. `lists` is another lists directory than the root's own; without `advisories`, which CVEs an update closes stays open.
 ///
 /// # Errors
 /// Where there is no dpkg database or the sources cannot be read.
-pub fn scan(root: &Root, lists: Option<&Path>, closes: ClosesOf<'_>) -> Result<Scan, inventory::Error> {
+pub fn scan(root: &Root, lists: Option<&Path>, advisories: Option<&Advisories>) -> Result<Scan, inventory::Error> {
     let (facts, live) = std::thread::scope(|scope| {
         let live = root.is_live().then(|| scope.spawn(services::collect));
         (Facts::read(root), live.and_then(|thread| thread.join().ok()))
     });
     let facts = facts?;
     let mut assessed = assess(root, &facts, lists, None, false);
-    for update in &mut assessed.updates {
-        update.closes = closes(update);
+    let mut unreached = Vec::new();
+    if let Some(advisories) = advisories {
+        for update in &mut assessed.updates {
+            update.closes = closes(advisories, &facts.distribution.codename, update);
+            if !update.closes.is_empty() {
+                update.class = UpdateClass::Security;
+            }
+        }
+        unreached = missing(advisories, &facts, &assessed.updates);
     }
     let inventory = facts.inventory(root);
     let mut unknown = inventory.unknown;
@@ -137,6 +181,7 @@ pub fn scan(root: &Root, lists: Option<&Path>, closes: ClosesOf<'_>) -> Result<S
         architecture: facts.architecture().to_owned(),
         installed: facts.database.packages.len(),
         updates: assessed.updates,
+        missing: unreached,
         not_assessed: assessed.not_assessed,
         broken: facts.database.packages.iter().filter_map(broken).collect(),
         restarts: services.into_iter().filter(|service| !service.stale_files.is_empty()).collect(),
@@ -342,7 +387,7 @@ mod tests {
     #[test]
     fn updates_are_found_with_class_origin_and_reason_to_keep() {
         let (_keep, root) = lab_root();
-        let scan = scan(&root, None, &no_advisories).unwrap();
+        let scan = scan(&root, None, None).unwrap();
         let all: Vec<_> = scan.updates.iter().map(|u| (u.name.as_str(), u.to.as_str(), u.class, u.kept.is_some())).collect();
         assert_eq!(all, [("kept", "1.0-2", UpdateClass::Bugfix, true), ("web", "1.0-3", UpdateClass::Security, false)]);
         assert_eq!(scan.not_assessed, [KeptBack { name: "own".into(), why: "no configured archive has it".into() }]);
@@ -351,14 +396,28 @@ mod tests {
     }
 
     #[test]
+    fn advisories_say_what_an_update_closes_and_what_nothing_here_fixes() {
+        let (_keep, root) = lab_root();
+        let mut advisories = Advisories::default();
+        advisories.add_tracker_list(
+            "[02 Jan 2026] DSA-1-1 web - security update\n\t{CVE-2026-0001}\n\t[bookworm] - web 1.0-2\n\
+             [03 Jan 2026] DSA-2-1 half - security update\n\t{CVE-2026-0002}\n\t[bookworm] - half 1.0-9\n",
+        );
+        let scan = scan(&root, None, Some(&advisories)).unwrap();
+        let web = scan.updates.iter().find(|update| update.name == "web").unwrap();
+        assert_eq!(web.closes, [Closes { cve: "CVE-2026-0001".into(), evidence: "DSA-1-1".into() }]);
+        assert_eq!(scan.missing.iter().map(|fix| (fix.source.as_str(), fix.fixed.as_str())).collect::<Vec<_>>(), [("half", "1.0-9")]);
+    }
+
+    #[test]
     fn stale_and_missing_lists_and_foreign_distributions_are_unknown() {
         let (keep, root) = lab_root();
         fs::write(keep.path().join("etc/os-release"), "ID=plan9\n").unwrap();
-        let unknown = scan(&root, None, &no_advisories).unwrap().unknown.join("\n");
+        let unknown = scan(&root, None, None).unwrap().unknown.join("\n");
         assert!(unknown.contains("expired at 2026-01-02"), "{unknown}");
         assert!(unknown.contains("not supported"), "{unknown}");
         fs::remove_dir_all(keep.path().join("var/lib/apt/lists")).unwrap();
-        let bare = scan(&root, None, &no_advisories).unwrap();
+        let bare = scan(&root, None, None).unwrap();
         assert!(bare.updates.is_empty());
         assert!(bare.unknown.iter().any(|line| line.contains("run apt-get update")), "{:?}", bare.unknown);
     }

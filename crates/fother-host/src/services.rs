@@ -90,8 +90,12 @@ pub fn collect() -> Services {
     sockets.retain(|socket| !owned.contains(&socket.address));
     let unowned: BTreeSet<String> = sockets.into_iter().map(|socket| socket.address).collect();
     unknown.extend(closed.into_iter().map(|unit| format!("files mapped by {unit}: not readable by this user")));
-    unknown
-        .extend(unowned.into_iter().take(FACTS_PER_UNIT_MAX).map(|address| format!("who listens on {address}: not readable by this user")));
+    unknown.extend(
+        unowned
+            .into_iter()
+            .take(FACTS_PER_UNIT_MAX)
+            .map(|address| format!("who listens on {address}: its process cannot be looked at by this user")),
+    );
     Services { services: finish(units), unknown }
 }
 
