@@ -120,7 +120,7 @@ pub fn enrol(config: &Config, options: &EnrolOptions) -> Result<HostId, EnrolErr
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name.push(DnType::CommonName, hostname.clone());
     let csr = params.serialize_request(&key)?.pem()?;
-    let enrolled = ask(options, &token, &ca, Enrol { secret: token.secret.clone(), csr, hostname, observe: options.observe })?;
+    let enrolled = ask(options, &ca, Enrol { secret: token.secret.clone(), csr, hostname, observe: options.observe })?;
     if tls::certificate_der(&enrolled.ca)? != ca {
         return Err(EnrolError::Tls(TlsError::OtherCa));
     }
@@ -132,7 +132,7 @@ fn hostname() -> String {
     fother_core::text::printable(&name, 64)
 }
 
-fn ask(options: &EnrolOptions, _: &Token, ca: &[u8], enrol: Enrol) -> Result<Enrolled, EnrolError> {
+fn ask(options: &EnrolOptions, ca: &[u8], enrol: Enrol) -> Result<Enrolled, EnrolError> {
     let http = tls::client(&options.server, ca, None)?;
     let body = serde_json::to_vec(&enrol).map_err(|error| EnrolError::Answer(error.to_string()))?;
     let sent = http.post(tls::url("/agent/v1/enrol")).header("content-type", "application/json").send(&body[..]);

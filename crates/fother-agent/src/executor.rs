@@ -343,3 +343,12 @@ pub fn run(config: &Config, host: Arc<dyn Host>, archives: Arc<dyn Archives>) ->
     }
     Ok(())
 }
+
+/// Runs the executor with this machine's own package manager, archives and services.
+///
+/// # Errors
+/// Where it cannot begin.
+pub fn run_live(config: &Config) -> Result<(), ExecutorError> {
+    let host = crate::host_live::LiveHost { binary: config.binary.clone() };
+    run(config, Arc::new(host), Arc::new(crate::archives_host::HostArchives { root: "/".into() }))
+}

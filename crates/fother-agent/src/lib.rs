@@ -5,11 +5,13 @@
 //! [`host`] → reports go back the same way. [`enrol`] and [`install`] set a host up; [`undo`] works with the server gone.
 
 pub mod archives;
+pub mod archives_host;
 pub mod config;
 pub mod durable;
 pub mod enrol;
 pub mod executor;
 pub mod host;
+pub mod host_live;
 pub mod install;
 pub mod ipc;
 pub mod network;
@@ -18,6 +20,7 @@ pub mod state;
 pub mod tls;
 pub mod transaction;
 pub mod undo;
+pub mod units;
 pub mod verify;
 pub mod worker;
 

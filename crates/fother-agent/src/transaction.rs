@@ -26,6 +26,8 @@ use std::{
 pub const SETTLE_S: u32 = 15;
 /// Attempts to undo before a person is asked.
 pub const UNDO_ATTEMPTS: u32 = 3;
+/// How often it may fail to say how far a transaction is before a person is asked.
+pub const PROGRESS_ERRORS_MAX: u32 = 15;
 /// How often a running unit is looked at.
 pub const POLL: Duration = Duration::from_millis(200);
 const JOURNAL_BYTES_MAX: u64 = 64 << 20;
@@ -220,17 +222,25 @@ impl Driver<'_> {
     }
 
     fn apply(&self) -> Step {
+        let (mut not_started, mut errors) = (None, 0);
         loop {
             match self.host.progress(self.transaction) {
                 Ok(Progress::NotStarted) => {
-                    if let Err(error) = self.host.start(self.transaction) {
-                        return Step::Back { why: format!("not started: {error}"), paths_compared: 0, differences: Vec::new() };
+                    if let Some(why) = not_started {
+                        return Step::Back { why: format!("not started: {why}"), paths_compared: 0, differences: Vec::new() };
                     }
+                    // An error may hide a start that worked, so how far it is is asked for again before anything is concluded.
+                    not_started = self.host.start(self.transaction).err();
                 }
                 Ok(Progress::Running) => self.clock.sleep(POLL),
                 Ok(Progress::Before(why)) => return Step::Back { why, paths_compared: 0, differences: Vec::new() },
                 Ok(Progress::After(apply_ms)) => return self.judge(apply_ms),
-                Err(error) => return Step::Ended { outcome: Outcome::Failed { why: error.to_string() } },
+                Err(error) if errors >= PROGRESS_ERRORS_MAX => return Step::Ended { outcome: Outcome::Failed { why: error.to_string() } },
+                Err(error) => {
+                    errors += 1;
+                    tracing::warn!(%error, "how far the transaction is cannot be told; asking again");
+                    self.clock.sleep(Duration::from_secs(2));
+                }
             }
         }
     }

@@ -91,6 +91,17 @@ fn a_rollback_that_is_killed_anywhere_ends_as_before() {
 }
 
 #[test]
+fn a_start_that_worked_but_was_told_as_an_error_is_not_done_again() {
+    let mut bench = Bench::new();
+    bench.host.0.lock().unwrap().die_in_start = true;
+    let good = bench.good();
+    let order = bench.apply_order(&good, txn(1));
+    let outcomes = bench.carry_out(order);
+    assert!(matches!(outcomes.last(), Some(Outcome::Verified { .. })), "{outcomes:?}");
+    assert_eq!(bench.host.0.lock().unwrap().started, 1);
+}
+
+#[test]
 fn a_torn_last_line_of_the_journal_is_cut_off_and_a_damaged_one_stops() {
     use crate::transaction::{Journal, Step};
     let dir = tempfile::tempdir().unwrap();

@@ -5,3 +5,4 @@ mod crash;
 mod harness;
 mod hostile;
 mod refusals;
+mod wire;
