@@ -14,4 +14,5 @@ pub mod root;
 pub mod scan;
 pub mod services;
 pub mod sockets;
+pub mod transact;
 pub mod undo;

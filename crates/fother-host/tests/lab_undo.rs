@@ -1,4 +1,5 @@
 //! The undo as root: owners, devices, capabilities, hostile directories, and being killed anywhere. Works in temporary directories only.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use fother_host::{
     manifest::{Manifest, Options, Strictness},

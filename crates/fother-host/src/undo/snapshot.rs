@@ -236,7 +236,7 @@ fn hex_encode(bytes: &[u8]) -> String {
 
 /// Reads hexadecimal digits back; `None` for anything else.
 pub(crate) fn hex_decode(text: &str) -> Option<Vec<u8>> {
-    (text.len() % 2 == 0 && text.is_ascii())
+    (text.len().is_multiple_of(2) && text.is_ascii())
         .then(|| (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect())
         .flatten()
 }
