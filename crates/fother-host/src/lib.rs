@@ -9,6 +9,7 @@ pub mod inventory;
 pub mod manifest;
 pub mod patchers;
 pub mod reboot;
+pub mod rehearse;
 pub mod resolve;
 pub mod root;
 pub mod scan;

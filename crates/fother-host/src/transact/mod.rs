@@ -14,6 +14,10 @@ pub mod units;
 pub use apply::{ApplyRequest, ApplyResult, Recovered, apply, recover, run_from_file, undo_transaction};
 pub use dpkg::{conffile_conflicts, unclean};
 pub use journal::{Step, steps};
+pub use units::systemd_runs;
+
+pub(crate) use apply::execute;
+pub(crate) use command::{POLL, lenient, output, tool};
 
 use crate::undo::UndoError;
 use fother_core::{rehearsal::ConfigConflict, resolution::PackageChange};

@@ -174,7 +174,7 @@ pub(super) fn active() -> BTreeMap<String, String> {
 }
 
 /// After everything is put back: restarts what was restarted or fell over since `active_before`, and (with `mapping`) what runs replaced files.
-pub(super) fn restart_after_undo(
+pub(crate) fn restart_after_undo(
     active_before: &BTreeMap<String, String>,
     mapping: bool,
     progress: &mut dyn FnMut(Progress),

@@ -266,7 +266,7 @@ fn expand(root: &OwnedFd, paths: &[String]) -> Result<(BTreeSet<String>, Vec<Str
 }
 
 /// Everything at and below a directory.
-pub(super) fn below(root: &OwnedFd, tree: &str, out: &mut BTreeSet<String>) -> Result<(), UndoError> {
+pub(crate) fn below(root: &OwnedFd, tree: &str, out: &mut BTreeSet<String>) -> Result<(), UndoError> {
     let mut todo = vec![tree.to_owned()];
     while let Some(path) = todo.pop() {
         if out.len() > CAPTURE_PATHS_MAX {
@@ -292,18 +292,18 @@ pub(super) fn is_no_directory(error: &io::Error) -> bool {
 }
 
 /// Open parent directories, the last one kept: paths come sorted.
-pub(super) struct Parents<'a> {
+pub(crate) struct Parents<'a> {
     root: &'a OwnedFd,
     last: Option<(String, Option<OwnedFd>)>,
 }
 
 impl<'a> Parents<'a> {
-    pub(super) fn new(root: &'a OwnedFd) -> Self {
+    pub(crate) fn new(root: &'a OwnedFd) -> Self {
         Self { root, last: None }
     }
 
     /// The state at a path; absent where a directory above is missing.
-    pub(super) fn look(&mut self, path: &str, depth: Depth) -> io::Result<Seen> {
+    pub(crate) fn look(&mut self, path: &str, depth: Depth) -> io::Result<Seen> {
         match self.open(path)? {
             Some(fd) => look_at(&fd, depth, &mut |_| Ok(())),
             None => Ok(Seen::ABSENT),

@@ -10,6 +10,7 @@ pub mod snapshot;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use archive::{Parents, below};
 pub use archive::{capture, conflicts, is_captured, is_restored, manifest_digest, paths, seal, verify};
 pub use restore::restore;
 pub use snapshot::{Kind, State};
