@@ -35,16 +35,27 @@ struct Verified {
 }
 
 impl HostArchives {
-    fn source_of(&self, pin: &IndexPin) -> Result<ConfiguredSource, String> {
+    /// The pins of archives that this host itself is configured to use; the others count for nothing here.
+    fn ours<'a>(&self, pins: &'a [IndexPin]) -> Result<Vec<(&'a IndexPin, ConfiguredSource)>, String> {
         let configured = sources::read(&self.root).map_err(|error| format!("this host's sources cannot be read: {error}"))?.configured;
-        let found = configured.into_iter().find(|known| known.source.uri == pin.uri && known.source.suite == pin.suite);
-        found.ok_or_else(|| format!("{} {} is no archive that this host is configured to use", pin.uri, pin.suite))
+        let of = |pin: &IndexPin| configured.iter().find(|known| known.source.uri == pin.uri && known.source.suite == pin.suite).cloned();
+        let ours: Vec<_> = pins.iter().filter_map(|pin| Some((pin, of(pin)?))).collect();
+        if ours.is_empty() {
+            return Err("none of the pinned archives is one that this host is configured to use".to_owned());
+        }
+        Ok(ours)
     }
 
-    fn verify_pin(&self, pin: &IndexPin, store: &Store, newest: &mut Newest, now: Timestamp) -> Result<Verified, String> {
+    fn verify_pin(
+        &self,
+        pin: &IndexPin,
+        source: ConfiguredSource,
+        store: &Store,
+        newest: &mut Newest,
+        now: Timestamp,
+    ) -> Result<Verified, String> {
         let place = format!("{} {}", pin.uri, pin.suite);
         let refused = |why: String| format!("{place}: {why}");
-        let source = self.source_of(pin)?;
         let keyring = sources::keyring_for(&self.root, &source).map_err(|error| refused(error.to_string()))?;
         let bytes = read(store, &pin.inrelease, INRELEASE_BYTES_MAX)?;
         let policy = Policy { suite: pin.suite.clone(), max_age: None, newest_seen: newest.get(&place).copied() };
@@ -89,7 +100,9 @@ impl Archives for HostArchives {
         newest: &mut Newest,
         now: Timestamp,
     ) -> Result<(), String> {
-        let verified = pins.iter().map(|pin| self.verify_pin(pin, store, newest, now)).collect::<Result<Vec<_>, _>>()?;
+        let ours = self.ours(pins)?;
+        let verified =
+            ours.into_iter().map(|(pin, source)| self.verify_pin(pin, source, store, newest, now)).collect::<Result<Vec<_>, _>>()?;
         for change in changes {
             let Some(offer) = &change.offer else { continue };
             let name = format!("{} {}", change.name, change.to.as_ref().map_or("", |to| to.as_str()));
@@ -110,8 +123,8 @@ impl Archives for HostArchives {
             file.and_then(|mut file| file.write_all(bytes)).map_err(|error| format!("{} cannot be written: {error}", path.display()))
         };
         fs::create_dir_all(into.join("partial")).map_err(|error| error.to_string())?;
-        for pin in pins {
-            let source = self.source_of(pin)?.source;
+        for (pin, configured) in self.ours(pins)? {
+            let source = configured.source;
             write(lists::file_name(&lists::inrelease_uri(&source)), &read(store, &pin.inrelease, INRELEASE_BYTES_MAX)?)?;
             for (path, digest) in &pin.indexes {
                 write(lists::file_name(&format!("{}{path}", lists::suite_uri(&source))), &read(store, digest, INDEX_BYTES_MAX)?)?;

@@ -262,3 +262,26 @@ impl Host for LiveHost {
         rustix::fs::statvfs("/var/lib").map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fother_core::id::TransactionId;
+    use fother_host::transact;
+
+    #[test]
+    fn request_and_result_have_the_shape_that_the_transaction_reads_and_writes() {
+        let cohort =
+            Cohort { changes: Vec::new(), hosts: Default::default(), checks: Vec::new(), soak_s: 1, config_files: ConfigFiles::Stop };
+        let id = TransactionId::new(1, [1; 10]);
+        let transaction = Transaction { id, dir: "/x".into(), cohort, footprint: Vec::new() };
+        let request: transact::ApplyRequest = serde_json::from_value(LiveHost::request(&transaction)).unwrap();
+        assert_eq!(request.tx.conffiles.word(), "stop");
+        assert_eq!(request.journal, LiveHost::journal(&transaction));
+        let result = |outcome| transact::ApplyResult { id: id.to_string(), outcome, applied: None, error: Some("no".to_owned()) };
+        let read = |outcome| LiveHost::judge(&serde_json::from_value(serde_json::to_value(result(outcome)).unwrap()).unwrap());
+        assert_eq!(read(Some(transact::Outcome::Before)).unwrap(), Progress::Before("no".to_owned()));
+        assert_eq!(read(Some(transact::Outcome::After)).unwrap(), Progress::After(0));
+        assert!(read(None).is_err());
+    }
+}

@@ -10,6 +10,7 @@ pub mod config;
 pub mod durable;
 pub mod enrol;
 pub mod executor;
+pub mod hidden;
 pub mod host;
 pub mod host_live;
 pub mod install;
