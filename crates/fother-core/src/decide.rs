@@ -4,6 +4,7 @@ use crate::{
     Digest, Timestamp,
     approval::{self, Statement, Trust},
     change::Status,
+    directive::Refused,
     event::Data,
     id::{ChangeId, HostId, RolloutId, TokenId},
     inventory::Labels,
@@ -114,13 +115,26 @@ pub fn check_in(state: &State, id: HostId, check_in: &CheckIn, packages: Option<
     Ok(events)
 }
 
-/// Longest text that a report may carry into the log, in characters.
-pub const REPORT_TEXT_MAX: usize = 2000;
+/// Longest text that a report may carry into the log, in bytes; with its lists a report stays far below an event's limit.
+pub const REPORT_TEXT_MAX: usize = 4000;
+/// Longest line of a report's list, in bytes.
+const REPORT_LINE_MAX: usize = 300;
+/// Most lines of a report's list.
+const REPORT_LINES_MAX: usize = 50;
+
+/// Printable, and cut to a number of bytes.
+fn cut(text: &str, bytes_max: usize) -> String {
+    let mut text = crate::text::printable(text, bytes_max);
+    while text.len() > bytes_max {
+        text.pop();
+    }
+    text
+}
 
 fn bounded(report: &Report) -> Report {
     use crate::protocol::Outcome;
-    let cut = |text: &str| crate::text::printable(text, REPORT_TEXT_MAX);
-    let cut_all = |texts: &[String]| texts.iter().take(100).map(|text| crate::text::printable(text, 300)).collect::<Vec<_>>();
+    let cut_all = |texts: &[String]| texts.iter().take(REPORT_LINES_MAX).map(|text| cut(text, REPORT_LINE_MAX)).collect::<Vec<_>>();
+    let cut = |text: &str| cut(text, REPORT_TEXT_MAX);
     let outcome = match &report.outcome {
         Outcome::Replan { why } => Outcome::Replan { why: cut(why) },
         Outcome::Failed { why } => Outcome::Failed { why: cut(why) },
@@ -131,9 +145,24 @@ fn bounded(report: &Report) -> Report {
         Outcome::Rehearsed { rehearsal, verdict, failing } => {
             Outcome::Rehearsed { rehearsal: *rehearsal, verdict: *verdict, failing: cut_all(failing) }
         }
-        other => other.clone(),
+        Outcome::Refused { why: Refused::Unknown { why } } => Outcome::Refused { why: Refused::Unknown { why: cut(why) } },
+        Outcome::NotApproved { why } => Outcome::NotApproved { why: bounded_refusal(why) },
+        other @ (Outcome::Refused { .. } | Outcome::Resolved { .. } | Outcome::Started { .. } | Outcome::Applied { .. }) => other.clone(),
     };
     Report { outcome, ..report.clone() }
+}
+
+fn bounded_refusal(why: &approval::Refused) -> approval::Refused {
+    use crate::approval::Refused;
+    let cut_all = |texts: &[String]| texts.iter().take(REPORT_LINES_MAX).map(|text| cut(text, REPORT_LINE_MAX)).collect::<Vec<_>>();
+    match why {
+        Refused::Trust { reason } => Refused::Trust { reason: cut(reason, REPORT_TEXT_MAX) },
+        Refused::Statement { reason } => Refused::Statement { reason: cut(reason, REPORT_TEXT_MAX) },
+        Refused::NotCovered { reason } => Refused::NotCovered { reason: cut(reason, REPORT_TEXT_MAX) },
+        Refused::TooFew { have, need, counted, ignored } => {
+            Refused::TooFew { have: *have, need: *need, counted: cut_all(counted), ignored: cut_all(ignored) }
+        }
+    }
 }
 
 /// Records a plan.
@@ -221,6 +250,9 @@ pub fn approve(state: &State, trust: &Trust, id: ChangeId, bytes: &[u8], signatu
     let Some(change) = state.changes.get(&id) else {
         return refuse("unknown-change", format!("there is no change {id}"), "see `fother change ls`");
     };
+    if Digest::of_kind("statement", bytes) != change.statement {
+        return refuse("other-statement", "these are not the bytes of the change's statement", "read `fother change show` again");
+    }
     if !matches!(change.status(), Status::Open | Status::Approved) {
         return refuse("closed", format!("{id} is {:?}", change.status()), "submit a new change");
     }

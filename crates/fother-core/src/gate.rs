@@ -42,6 +42,16 @@ impl Sprt {
             Verdict::Continue
         }
     }
+
+    /// What these hosts have shown, for people: see [`shown`]; with failures only the count, since its bound would no longer hold.
+    #[must_use]
+    pub fn shown(self) -> String {
+        if self.failed == 0 {
+            shown(self.clean)
+        } else {
+            format!("{} of {} fine, {} failed", self.clean, self.clean + self.failed, self.failed)
+        }
+    }
 }
 
 /// What `clean` hosts without a failure have shown, for people: the share that could still break without being noticed more often than once in 20 times,
@@ -102,6 +112,8 @@ mod tests {
         assert_eq!(shown(59), "59 of 59 fine: 95 % sure that fewer than 5 % fail");
         assert_eq!(shown(3_000), "3000 of 3000 fine: 95 % sure that fewer than 0.1 % fail");
         assert_eq!(shown(0), "no host yet: nothing shown");
+        assert_eq!(Sprt { clean: 29, failed: 0 }.shown(), shown(29));
+        assert_eq!(Sprt { clean: 28, failed: 1 }.shown(), "28 of 29 fine, 1 failed");
     }
 
     proptest! {

@@ -10,8 +10,8 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most hosts in one plan.
-pub const HOSTS_MAX: usize = 100_000;
+/// Most hosts in one plan: the plan's and the rollout's events name every host and must fit into one event.
+pub const HOSTS_MAX: usize = 400;
 
 /// Hosts with the same transaction. The blob that an agent gets, with a Merkle proof that its plan holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -123,7 +123,8 @@ impl Phase {
     pub fn is_unavailable(&self) -> bool {
         match self {
             Self::Dispatched { .. } | Self::Applied { .. } | Self::Undoing { .. } | Self::Failed { .. } => true,
-            Self::Waiting | Self::Verified { .. } | Self::Replan { .. } | Self::Refused { .. } | Self::RolledBack { .. } => false,
+            Self::RolledBack { exact, .. } => !exact,
+            Self::Waiting | Self::Verified { .. } | Self::Replan { .. } | Self::Refused { .. } => false,
         }
     }
 
@@ -236,6 +237,7 @@ impl Rollout {
     }
 
     /// The next actions. Calling it again in the same state gives the same actions; the driver turns each into events first.
+    /// Where nothing can go on by itself, the answer names the hosts that block it; silence means work is under way or a window is awaited.
     #[must_use]
     pub fn step(&self, now: Timestamp) -> Vec<Action> {
         if self.ended.is_some() {
@@ -244,22 +246,52 @@ impl Rollout {
         let Some(wave) = self.setup.waves.get(self.waves_passed as usize) else {
             return vec![Action::Finish(End::Completed)];
         };
+        let overdue = self.overdue(now);
         if let Some(why) = self.gate_failure(wave) {
             let busy = self.hosts.values().any(|phase| !phase.is_settled() && *phase != Phase::Waiting);
-            return if busy { Vec::new() } else { vec![Action::Finish(End::Halted { why })] };
+            return if busy { self.block(overdue, silent()) } else { vec![Action::Finish(End::Halted { why })] };
         }
         if self.paused {
             return Vec::new();
         }
         if wave.iter().all(|host| self.hosts.get(host).is_some_and(Phase::is_settled)) {
-            return vec![Action::PassWave(gate::shown(self.clean()))];
+            return vec![Action::PassWave(gate::Sprt { clean: self.clean(), failed: self.failures() }.shown())];
         }
-        let overdue = self.overdue(now);
-        if !overdue.is_empty() && overdue.iter().copied().collect::<BTreeSet<_>>() != self.blocked {
-            let why = format!("no final report for more than {} minutes", REPORT_WAIT.as_secs() / 60);
-            return vec![Action::Block(overdue, why)];
+        if !overdue.is_empty() {
+            return self.block(overdue, silent());
         }
-        self.dispatches(wave, now)
+        if self.can_never_start(now) {
+            let waiting = wave.iter().filter(|host| self.hosts.get(host) == Some(&Phase::Waiting)).copied().collect();
+            return self
+                .block(waiting, "the approval or its last window has passed: abort this rollout and submit a new change".to_owned());
+        }
+        let actions = self.dispatches(wave, now);
+        let busy = self.hosts.values().any(|phase| !phase.is_settled() && *phase != Phase::Waiting);
+        if actions.is_empty() && !busy && self.is_open(now) {
+            let holding = self.hosts.iter().filter(|(_, phase)| phase.is_unavailable()).map(|(host, _)| *host).collect();
+            return self.block(holding, "failed hosts use up the disruption budget: mend or retire them".to_owned());
+        }
+        actions
+    }
+
+    fn block(&self, by: Vec<HostId>, why: String) -> Vec<Action> {
+        let same = by.iter().copied().collect::<BTreeSet<_>>() == self.blocked;
+        if by.is_empty() || same { Vec::new() } else { vec![Action::Block(by, why)] }
+    }
+
+    fn is_open(&self, now: Timestamp) -> bool {
+        let within = |w: &Interval| w.start <= now && now < w.last_start.min(w.end);
+        now < self.setup.expires && (self.setup.window.is_empty() || self.setup.window.iter().any(within))
+    }
+
+    fn can_never_start(&self, now: Timestamp) -> bool {
+        let over = |w: &Interval| w.last_start.min(w.end) <= now;
+        let past = now >= self.setup.expires || (!self.setup.window.is_empty() && self.setup.window.iter().all(over));
+        past && !self.hosts.values().any(|phase| !phase.is_settled() && *phase != Phase::Waiting)
+    }
+
+    fn failures(&self) -> u64 {
+        self.hosts.values().filter(|phase| phase.is_failure()).count() as u64
     }
 
     fn clean(&self) -> u64 {
@@ -268,6 +300,9 @@ impl Rollout {
 
     /// Any canary failure fails the canary; later waves use the sequential test. Replans are no failures: nothing was changed.
     fn gate_failure(&self, wave: &[HostId]) -> Option<String> {
+        if self.waves_passed == 0 && wave.iter().all(|host| matches!(self.hosts.get(host), Some(Phase::Replan { .. }))) {
+            return Some("no canary host matches its plan any more, so nothing was shown: make a new plan".to_owned());
+        }
         let failed: Vec<(&HostId, &Phase)> = self.hosts.iter().filter(|(_, phase)| phase.is_failure()).collect();
         let first = failed.first()?;
         let why = match first.1 {
@@ -277,9 +312,8 @@ impl Rollout {
         if self.waves_passed == 0 && wave.iter().any(|host| self.hosts.get(host).is_some_and(Phase::is_failure)) {
             return Some(format!("the canary failed on {}: {why}", first.0));
         }
-        let failures = failed.len() as u64;
-        let reject = gate::Sprt { clean: self.clean(), failed: failures }.verdict() == gate::Verdict::Reject;
-        reject.then(|| format!("{failures} hosts failed, first {}: {why}", first.0))
+        let reject = gate::Sprt { clean: self.clean(), failed: self.failures() }.verdict() == gate::Verdict::Reject;
+        reject.then(|| format!("{} hosts failed, first {}: {why}", self.failures(), first.0))
     }
 
     fn overdue(&self, now: Timestamp) -> Vec<HostId> {
@@ -291,8 +325,7 @@ impl Rollout {
     }
 
     fn dispatches(&self, wave: &[HostId], now: Timestamp) -> Vec<Action> {
-        let open = self.setup.window.is_empty() || self.setup.window.iter().any(|w| w.start <= now && now < w.last_start.min(w.end));
-        if !open || now >= self.setup.expires {
+        if !self.is_open(now) {
             return Vec::new();
         }
         let limit = self.setup.budget.unavailable.of(self.setup.group_size as usize);
@@ -314,6 +347,10 @@ impl Rollout {
         }
         actions
     }
+}
+
+fn silent() -> String {
+    format!("no final report for more than {} minutes", REPORT_WAIT.as_secs() / 60)
 }
 
 #[cfg(test)]
@@ -389,6 +426,14 @@ mod tests {
         rollout.waves_passed = 1;
         rollout.hosts.insert(host(0), Phase::Failed { why: "x".to_owned() });
         assert!(dispatched(&mut rollout, Timestamp(1)).is_empty());
+        assert!(matches!(&rollout.step(Timestamp(1))[..], [Action::Block(by, _)] if by == &vec![host(0)]));
+    }
+
+    #[test]
+    fn a_canary_that_only_answers_replan_shows_nothing() {
+        let mut rollout = rollout(3, Share::Count(1), false);
+        rollout.report(host(0), &Outcome::Replan { why: String::new() }, Timestamp(1));
+        assert!(matches!(&rollout.step(Timestamp(2))[..], [Action::Finish(End::Halted { .. })]));
     }
 
     #[test]
@@ -396,10 +441,10 @@ mod tests {
         let mut rollout = rollout(2, Share::Count(1), false);
         rollout.setup.window = vec![Interval { start: Timestamp(10), end: Timestamp(30), last_start: Timestamp(20) }];
         assert!(rollout.step(Timestamp(9)).is_empty());
-        assert!(rollout.step(Timestamp(20)).is_empty());
-        assert_eq!(rollout.step(Timestamp(10)).len(), 1);
+        assert!(matches!(&rollout.step(Timestamp(20))[..], [Action::Block(..)]));
+        assert!(matches!(&rollout.step(Timestamp(10))[..], [Action::Dispatch(_)]));
         rollout.setup.expires = Timestamp(10);
-        assert!(rollout.step(Timestamp(10)).is_empty());
+        assert!(matches!(&rollout.step(Timestamp(10))[..], [Action::Block(..)]));
     }
 
     #[test]

@@ -286,7 +286,8 @@ impl State {
         if report.outcome.is_final() {
             issued.outcome = Some(report.outcome.clone());
         }
-        if let Outcome::Rehearsed { rehearsal, verdict, failing } = &report.outcome
+        if issued.order == "rehearse"
+            && let Outcome::Rehearsed { rehearsal, verdict, failing } = &report.outcome
             && let Some(cohort) =
                 issued.plan.and_then(|plan| self.plans.get_mut(&plan)).and_then(|plan| plan.cohorts.get_mut(&issued.cohort?))
         {

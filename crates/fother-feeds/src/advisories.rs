@@ -77,6 +77,19 @@ impl Advisories {
         self.epss.binary_search_by_key(&key, |(id, _)| *id).ok().map(|at| self.epss[at].1)
     }
 
+    /// Takes in what another set holds of the kinds that this one lacks.
+    fn merge(&mut self, other: Self) {
+        if self.fixes.is_empty() {
+            self.fixes = other.fixes;
+        }
+        if self.epss.is_empty() {
+            self.epss = other.epss;
+        }
+        self.kev.extend(other.kev);
+        self.feeds.extend(other.feeds);
+        self.unknown.extend(other.unknown);
+    }
+
     /// Adds the text of a tracker list (`DSA/list` or `DLA/list`); lines that are not understood are passed over, as the tracker's format grows.
     pub fn add_tracker_list(&mut self, text: &str) {
         let mut head: Option<(String, String)> = None;
@@ -134,7 +147,9 @@ impl Advisories {
         if self.epss.len() == before {
             return Err("no EPSS scores in it".to_owned());
         }
-        self.epss.sort_unstable();
+        if !self.epss.is_sorted() {
+            self.epss.sort_unstable();
+        }
         self.epss.dedup_by_key(|(id, _)| *id);
         Ok(())
     }
@@ -151,30 +166,44 @@ pub fn load_dir(dir: &Path) -> io::Result<Advisories> {
     let lists = names(&dir.join("debian"), |n| (n.starts_with("DSA") || n.starts_with("DLA")) && n.contains("list"));
     let kev = names(&dir.join("kev"), |n| n.contains("known_exploited") && n.contains(".json") && !n.contains("schema"));
     let epss = names(&dir.join("epss"), |n| n.contains("epss_scores") && n.contains(".csv"));
-    for (what, paths) in [
-        ("tracker list", lists),
-        ("KEV catalogue", kev.into_iter().next_back().into_iter().collect()),
-        ("EPSS scores", epss.into_iter().next_back().into_iter().collect()),
-    ] {
-        if paths.is_empty() {
-            all.unknown.push(format!("no {what} in {}", dir.display()));
+    // The scores are by far the most: they are unpacked beside the rest.
+    std::thread::scope(|scope| {
+        let scores = scope.spawn(|| read_kind("EPSS scores", newest(epss), dir));
+        all.merge(read_kind("tracker list", lists, dir));
+        all.merge(read_kind("KEV catalogue", newest(kev), dir));
+        match scores.join() {
+            Ok(scores) => all.merge(scores),
+            Err(_) => all.unknown.push("the EPSS scores could not be read: internal error".to_owned()),
         }
-        for path in paths {
-            let result = unpacked(&path).and_then(|bytes| match what {
-                "KEV catalogue" => all.add_kev(&bytes),
-                "EPSS scores" => all.add_epss(&String::from_utf8_lossy(&bytes)),
-                _ => {
-                    all.add_tracker_list(&String::from_utf8_lossy(&bytes));
-                    Ok(())
-                }
-            });
-            match result {
-                Ok(()) => all.feeds.push(path.display().to_string()),
-                Err(why) => all.unknown.push(format!("{}: {}", path.display(), printable(&why, 200))),
+    });
+    Ok(all)
+}
+
+fn newest(paths: Vec<PathBuf>) -> Vec<PathBuf> {
+    paths.into_iter().next_back().into_iter().collect()
+}
+
+/// Reads the files of one kind.
+fn read_kind(what: &str, paths: Vec<PathBuf>, dir: &Path) -> Advisories {
+    let mut all = Advisories::default();
+    if paths.is_empty() {
+        all.unknown.push(format!("no {what} in {}", dir.display()));
+    }
+    for path in paths {
+        let result = unpacked(&path).and_then(|bytes| match what {
+            "KEV catalogue" => all.add_kev(&bytes),
+            "EPSS scores" => all.add_epss(&String::from_utf8_lossy(&bytes)),
+            _ => {
+                all.add_tracker_list(&String::from_utf8_lossy(&bytes));
+                Ok(())
             }
+        });
+        match result {
+            Ok(()) => all.feeds.push(path.display().to_string()),
+            Err(why) => all.unknown.push(format!("{}: {}", path.display(), printable(&why, 200))),
         }
     }
-    Ok(all)
+    all
 }
 
 fn names(dir: &Path, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
@@ -196,7 +225,7 @@ fn unpacked(path: &Path) -> Result<Vec<u8>, String> {
     compression.unpack(&packed, UNPACKED_BYTES_MAX).map_err(|e| e.to_string())
 }
 
-/// `	[bookworm] - source version`, perhaps with a remark behind.
+/// `[bookworm] - source version`, perhaps with a remark behind.
 fn fixed_line(line: &str) -> Option<(&str, &str, Version)> {
     let (codename, rest) = line.trim_start().strip_prefix('[')?.split_once("] - ")?;
     let mut words = rest.split_whitespace();
@@ -221,12 +250,19 @@ fn packed(cve: &str) -> Option<u64> {
     Some(u64::from(year) << 32 | u64::from(number))
 }
 
-/// A decimal fraction from 0 to 1 in millionths.
+/// A decimal fraction from 0 to 1 in millionths; further digits are cut off.
 fn millionths(text: &str) -> Option<u32> {
-    let value: f64 = text.trim().parse().ok()?;
-    // In range after the filter, so neither sign nor size is lost.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    Some(value).filter(|v| (0.0..=1.0).contains(v)).map(|v| (v * 1e6).round() as u32)
+    let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
+    if !fraction.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(6);
+    let value = digits.fold(0, |sum, digit| sum * 10 + u32::from(digit - b'0'));
+    match whole {
+        "0" => Some(value),
+        "1" if value == 0 => Some(1_000_000),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

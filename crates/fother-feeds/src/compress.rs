@@ -80,10 +80,21 @@ impl Compression {
         if self == Self::Gzip {
             return gunzip(packed, bytes_max);
         }
+        if self == Self::Lz4 && !lz4_is_whole(packed) {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it is cut short"));
+        }
         let mut bytes = Vec::with_capacity(packed.len().saturating_mul(4).min(64 << 20));
         self.reader(packed)?.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
         bounded(bytes, bytes_max)
     }
+}
+
+/// Whether a frame's end mark is there: the decoder takes a cut between two blocks for the end
+/// (LZ4 frame format: bit 2 of the flags says that four bytes of checksum follow the mark).
+fn lz4_is_whole(packed: &[u8]) -> bool {
+    let checksum = packed.get(4).map_or(0, |flags| usize::from(flags >> 2 & 1) * 4);
+    let end = packed.len().saturating_sub(checksum);
+    end >= 11 && packed.get(end - 4..end) == Some(&[0; 4])
 }
 
 fn gunzip(packed: &[u8], bytes_max: u64) -> io::Result<Vec<u8>> {
@@ -111,7 +122,10 @@ mod tests {
         gz.write_all(&plain).unwrap();
         let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
         xz.write_all(&plain).unwrap();
+        let mut lz4 = lz4_flex::frame::FrameEncoder::new(Vec::new());
+        lz4.write_all(&plain).unwrap();
         let packed = [
+            (Compression::Lz4, lz4.finish().unwrap()),
             (Compression::Gzip, gz.finish().unwrap()),
             (Compression::Xz, xz.finish().unwrap()),
             (Compression::Zstd, zstd::encode_all(plain.as_slice(), 1).unwrap()),
@@ -120,6 +134,9 @@ mod tests {
         for (kind, bytes) in packed {
             assert_eq!(kind.unpack(&bytes, 100_000).unwrap(), plain, "{kind:?}");
             assert!(kind.unpack(&bytes, 99_999).is_err(), "{kind:?}");
+            if kind == Compression::Lz4 {
+                assert!(kind.unpack(&bytes[..7], 100_000).is_err(), "the frame's header alone");
+            }
             if kind != Compression::Plain {
                 assert!(kind.unpack(&bytes[..bytes.len() - 5], 100_000).is_err(), "{kind:?} cut short");
             }

@@ -21,6 +21,7 @@ pub const BLOB_BYTES_MAX: u64 = 1 << 30;
 pub const FILE: &str = "file";
 
 const KIND_BYTES_MAX: usize = 32;
+const TEMPORARY_PREFIX: &str = ".new-";
 
 /// Keeps the names of temporary files apart within one process.
 static TEMPORARY: AtomicU64 = AtomicU64::new(0);
@@ -99,6 +100,28 @@ impl Store {
         Ok(Some((file, bytes)))
     }
 
+    /// Removes what writers that were killed left behind, and returns how many files that were. For the holder of [`crate::LOG_LEASE`], at its start:
+    /// no other process may be storing blobs meanwhile.
+    ///
+    /// # Errors
+    /// Where the disk fails.
+    pub fn remove_leftovers(&self) -> Result<u64, Error> {
+        let root = self.dir.join("blobs");
+        let entries = match fs::read_dir(&root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            entries => entries.map_err(Error::io("read", &root))?,
+        };
+        let mut removed = 0;
+        for entry in entries {
+            let entry = entry.map_err(Error::io("read", &root))?;
+            if entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX) {
+                fs::remove_file(entry.path()).map_err(Error::io("remove", &entry.path()))?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
     fn blob_path(&self, digest: &Digest) -> PathBuf {
         let hex = digest.hex();
         self.dir.join("blobs").join(&hex[..2]).join(hex)
@@ -124,7 +147,7 @@ impl Store {
         make_folder(&root, &self.dir)?;
         make_folder(&folder, &root)?;
         let number = TEMPORARY.fetch_add(1, Ordering::Relaxed);
-        let temporary = root.join(format!(".new-{}-{number}", std::process::id()));
+        let temporary = root.join(format!("{TEMPORARY_PREFIX}{}-{number}", std::process::id()));
         let written = write_synced(&temporary, bytes).and_then(|()| fs::rename(&temporary, &path));
         if written.is_err() {
             let _ = fs::remove_file(&temporary);
@@ -205,6 +228,16 @@ mod tests {
         assert!(matches!(store.get_blob(&digest), Err(Error::Damaged(_))));
         store.put_blob("plan", b"{}").unwrap();
         assert_eq!(store.get_blob(&digest).unwrap().unwrap(), b"{}");
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_behind_is_removed_and_nothing_else() {
+        let (_dir, store) = store();
+        assert_eq!(store.remove_leftovers().unwrap(), 0);
+        let digest = store.put_blob("plan", b"{}").unwrap();
+        fs::write(store.dir().join("blobs/.new-1-0"), b"half").unwrap();
+        assert_eq!((store.remove_leftovers().unwrap(), store.remove_leftovers().unwrap()), (1, 0));
+        assert!(store.get_blob(&digest).unwrap().is_some());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod blobs;
 mod error;
+mod export;
 mod lease;
 mod log;
 mod open;
@@ -13,6 +14,7 @@ mod verify;
 
 pub use blobs::{BLOB_BYTES_MAX, FILE};
 pub use error::{AppendError, Error, LeaseError};
+pub use export::verify_export;
 pub use lease::{LOG_LEASE, Lease};
 pub use log::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, EVENT_BYTES_MAX};
 pub use open::{DATABASE, Store};

@@ -81,6 +81,11 @@ impl Store {
         self.with_size(to, |connection| (from..to).map(|seq| node(connection, 0, seq)).collect())
     }
 
+    /// Stored hashes of the perfect subtrees `from..to` of one level.
+    pub(crate) fn nodes(&self, level: u32, from: u64, to: u64) -> Result<Vec<Digest>, Error> {
+        self.read_in(|connection| (from..to).map(|index| node(connection, level, index)).collect())
+    }
+
     /// Audit path of event `seq` in the tree over the first `size` events: see [`merkle::verify`].
     ///
     /// # Errors

@@ -106,7 +106,11 @@ impl VerifyReport {
         })
     }
 
-    fn add(&mut self, problem: Problem) {
+    pub(crate) fn new(signed: u64) -> Self {
+        Self { size: 0, root: merkle::empty_root(), signed, blobs: 0, problems: Vec::new(), problem_count: 0 }
+    }
+
+    pub(crate) fn add(&mut self, problem: Problem) {
         self.problem_count += 1;
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(problem);
@@ -127,14 +131,8 @@ pub fn verify(dir: &Path, note: &str, key: &VerifierKey) -> Result<VerifyReport,
 }
 
 fn check_log(connection: &Connection, signed: &checkpoint::Checkpoint) -> Result<VerifyReport, Error> {
-    let mut report = VerifyReport {
-        size: size(connection)?,
-        root: merkle::empty_root(),
-        signed: signed.size,
-        blobs: 0,
-        problems: Vec::new(),
-        problem_count: 0,
-    };
+    let mut report = VerifyReport::new(signed.size);
+    report.size = size(connection)?;
     let mut tree = merkle::Tree::default();
     let mut root_then = (signed.size == 0).then(merkle::empty_root);
     let mut statement = connection.prepare("SELECT seq, bytes FROM event ORDER BY seq").map_err(Error::sql("read events"))?;

@@ -1,5 +1,7 @@
 //! Whoever changes the stored log, with all of SQLite at hand or byte by byte in the file, is found out. Touches temporary directories.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use ed25519_dalek::SigningKey;
 use fother_core::{
     Digest,
