@@ -16,6 +16,7 @@ pub mod host_live;
 pub mod install;
 pub mod ipc;
 pub mod network;
+pub mod rehearse_here;
 pub mod spool;
 pub mod state;
 pub mod tls;

@@ -34,7 +34,7 @@ pub struct UpOptions {
 }
 
 /// One host, as it stands now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct HostStatus {
     /// Its name, `web-1` or `worker-1`.
     pub name: String,
