@@ -86,10 +86,10 @@ pub fn run(context: &Context, arguments: &Rehearse) -> Result<u8, Failure> {
     })
 }
 
-/// Arguments of this program that lead to the driver inside a clone; the exchange directory follows.
+/// Arguments of this program that lead to the driver inside a clone, where the exchange directory is bound.
 #[must_use]
 pub fn driver_args() -> Vec<String> {
-    ["agent", "rehearse-inside"].map(str::to_owned).to_vec()
+    ["agent", "rehearse-inside", "/run/fother-rehearsal"].map(str::to_owned).to_vec()
 }
 
 /// Prints each new stage of a rehearsal to standard error.

@@ -35,6 +35,7 @@ pub struct Fleet {
     /// Requests all the while.
     pub traffic: Option<Traffic>,
     server: Option<Child>,
+    up: bool,
     page: u16,
     binary: PathBuf,
 }
@@ -54,7 +55,7 @@ impl Fleet {
         fs::create_dir_all(&dir)?;
         fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
         let page = free_port()?;
-        let fleet = Self { hosts, dir, summary, traffic: None, server: None, page, binary };
+        let fleet = Self { hosts, dir, summary, traffic: None, server: None, up: true, page, binary };
         fleet.write_keys()?;
         fleet.write_policy()?;
         Ok(fleet)
@@ -68,7 +69,7 @@ impl Fleet {
             if !status.success() {
                 return Err(Failure::new(FAILED, "ssh-keygen could not make a key", "install the package openssh-client"));
             }
-            let public = fs::read_to_string(key.with_extension("pub"))?;
+            let public = fs::read_to_string(self.dir.join(format!("{person}.key.pub")))?;
             trust.push_str(&format!("[[approver]]\nname = \"{person}\"\nkeys = [\"{}\"]\n", public.trim()));
         }
         fs::write(self.trust(), trust)?;
@@ -209,6 +210,7 @@ impl Fleet {
             let _ = traffic.stop();
         }
         self.server = None;
+        self.up = false;
     }
 
     /// Ends everything.
@@ -217,6 +219,7 @@ impl Fleet {
             let _ = traffic.stop();
         }
         self.kill_server()?;
+        self.up = false;
         fother_lab::down(LAB, false)?;
         Ok(())
     }
@@ -224,7 +227,7 @@ impl Fleet {
 
 impl Drop for Fleet {
     fn drop(&mut self) {
-        if self.server.is_some() {
+        if self.up {
             let _ = self.down();
         }
     }
