@@ -57,9 +57,25 @@ const DIES: Package = Package {
 };
 const HOSTILE: Package = Package {
     version: "2.3",
-    postinst: "mknod /root/disk b 8 0 && touch /root/escaped\nmknod /dev/kmsg2 c 1 11 && touch /root/escaped\nmount -o remount,rw /proc/sys 2>/dev/null && touch /root/escaped\n\
-               (echo b > /proc/sysrq-trigger) 2>/dev/null && touch /root/escaped\n[ -S /run/dbus/host ] && touch /root/escaped\n\
-               f() { f | f & }\n(f) 2>/dev/null || true\nexit 0",
+    // Everything that would be a way out leaves a mark; nothing here harms a host even where it succeeds. The last is a fork bomb.
+    postinst: "escaped() { echo \"$1\" >> /root/escaped; }
+mkdir -p /root/m /root/run
+mknod /root/disk b 8 0 && escaped mknod || true
+mknod /dev/kmsg2 c 1 11 && escaped mknod-dev || true
+mount -o remount,rw /proc/sys && escaped remount || true
+mount -o remount,rw,bind /proc/sys && escaped remount-bind || true
+umount /proc/sys && escaped umount || true
+mount -t proc p /root/m && escaped proc || true
+mount -t sysfs s /root/m && escaped sysfs || true
+mount -t cgroup2 c /root/m && escaped cgroup2 || true
+mount -t cgroup -o pids c /root/m && escaped cgroup || true
+test -w /proc/sys/kernel/core_pattern && escaped core_pattern || true
+test -w /proc/sysrq-trigger && escaped sysrq || true
+test -e /dev/mem && escaped mem || true
+nsenter -t 1 -m true && nsenter -t 1 -p -u -i true && test -e /proc/1/root/var/lib/fother/binary && escaped nsenter || true
+f() { f | f & }
+(f) 2>/dev/null || true
+exit 0",
     ..GOOD
 };
 const OTHER_OLD: Package = Package { name: "other", version: "1", depends: "", files: &[("/usr/share/other/a", "1\n")], postinst: "" };
@@ -208,6 +224,7 @@ fn a_hostile_package_changes_nothing_outside_its_clone() {
     let before = host.look();
     host.enter("part_rehearse");
     let report = report(&host);
+    assert!(!report.footprint.is_empty(), "it must have run");
     assert!(!report.footprint.iter().any(|entry| entry.path == "/root/escaped"), "{:?}", report.footprint);
     assert_eq!(before.diff(&host.look(), Strictness::Written), []);
 }

@@ -34,6 +34,9 @@ const MASKED: &[&str] = &[
     "ifupdown-wait-online.service",
     "systemd-timesyncd.service",
     "systemd-firstboot.service",
+    "sys-kernel-debug.mount",
+    "sys-kernel-tracing.mount",
+    "sys-kernel-config.mount",
     "fother-agent.service",
     "fother-agent-net.service",
     "fother-executor.service",
@@ -44,9 +47,27 @@ const MASKED: &[&str] = &[
 const DROPPED: &str =
     "CAP_SYS_MODULE,CAP_SYS_TIME,CAP_MKNOD,CAP_SYS_RAWIO,CAP_SYS_PTRACE,CAP_SYS_PACCT,CAP_AUDIT_CONTROL,CAP_LINUX_IMMUTABLE,CAP_WAKE_ALARM";
 
+/// Run as the container's first process before anything of the clone's own.
+///
+/// In the user namespace that nspawn makes, its read-only mounts of `/proc/sys` and its masks belong to the clone, whose root (host user id 0, the
+/// mapping being the identity) may make them writable again and then set `kernel.core_pattern`: a way out. So the clone runs one user and mount
+/// namespace deeper: there the kernel locks every mount that it inherits, and refuses new mounts of proc and sysfs (user_namespaces(7),
+/// mount_namespaces(7)). The network namespace stays outside, hence the port setting. The mask over `/proc/kmsg` is replaced by one on which
+/// services may mount theirs.
+const LOCK_DOWN: &str = r#"set -e
+echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start
+umount /proc/kmsg || true
+mount --bind /dev/null /proc/kmsg
+a=/run/.fother-a; b=/run/.fother-b
+mkfifo -m 600 $a $b
+(read -r x < $a && echo '0 0 65536' > /proc/$$/uid_map && echo '0 0 65536' > /proc/$$/gid_map && echo > $b) &
+exec unshare --user --mount --uts --ipc --propagation shared sh -c 'a=/run/.fother-a; b=/run/.fother-b; echo > $a && read -r x < $b; rm -f $a $b; exec "$@"' "$0" "$@"
+"#;
+
 /// A running clone. Dropping it ends every process in it.
 pub(super) struct Clone {
     how: How,
+    pid_file: PathBuf,
     /// Processes could not be limited here.
     pub unlimited: Option<String>,
     /// Its services run.
@@ -73,7 +94,7 @@ impl Clone {
         }
         let booted = bootable(&layers.merged);
         let nspawn = arguments(request, layers, exchange, booted)?;
-        let name = name(&request.work);
+        let (name, pid_file) = (name(&request.work), request.work.join("clone.pid"));
         if systemd_runs() {
             let limits = request.limits;
             let mut run = tool("systemd-run");
@@ -94,7 +115,7 @@ impl Clone {
             ];
             run.args(properties.iter().flat_map(|property| ["-p", property])).arg(NSPAWN).args(nspawn);
             crate::transact::output(&mut run, SYSTEMCTL_S_MAX)?;
-            return Ok(Self { how: How::Unit(name), unlimited: None, booted });
+            return Ok(Self { how: How::Unit(name), pid_file, unlimited: None, booted });
         }
         let (groups, unlimited) = control_groups(&name, request);
         let enter: String = groups.iter().map(|group| format!("echo $$ > '{}/cgroup.procs'; ", group.display())).collect();
@@ -103,8 +124,8 @@ impl Clone {
         let mut command: Command = tool("/bin/sh");
         command.args(["-c", &format!("{enter}exec \"$@\""), "fother", NSPAWN]).args(nspawn).stdout(log).stderr(errors).process_group(0);
         let child = command.spawn().map_err(io_at(NSPAWN))?;
-        fs::write(request.work.join("clone.pid"), child.id().to_string()).map_err(io_at("clone.pid"))?;
-        Ok(Self { how: How::Process(child, groups), unlimited, booted })
+        fs::write(&pid_file, child.id().to_string()).map_err(io_at("clone.pid"))?;
+        Ok(Self { how: How::Process(child, groups), pid_file, unlimited, booted })
     }
 
     /// Whether it still runs.
@@ -129,6 +150,7 @@ impl Drop for Clone {
                 groups.iter().for_each(|group| empty(group));
             }
         }
+        let _ = fs::remove_file(&self.pid_file);
     }
 }
 
@@ -227,13 +249,13 @@ fn arguments(request: &RehearseRequest, layers: &Layers, exchange: &Path, booted
     if booted {
         let unit = request.work.join("driver.service");
         fs::write(&unit, unit_text(request)).map_err(io_at(unit.display().to_string()))?;
-        out.insert(0, "--boot".to_owned());
-        out.insert(1, bind("-ro", &unit, "/run/systemd/system/fother-rehearsal.service"));
+        out.insert(0, bind("-ro", &unit, "/run/systemd/system/fother-rehearsal.service"));
+        out.extend(["/bin/sh", "-c", LOCK_DOWN, "fother", "/lib/systemd/systemd"].map(str::to_owned));
         out.extend(["systemd.wants=fother-rehearsal.service", "fstab=no", "systemd.show_status=no"].map(str::to_owned));
         out.extend(MASKED.iter().map(|unit| format!("systemd.mask={unit}")));
     } else {
         out.insert(0, "--as-pid2".to_owned());
-        out.push(BINARY.to_owned());
+        out.extend(["/bin/sh", "-c", LOCK_DOWN, "fother", BINARY].map(str::to_owned));
         out.extend(request.driver_args.iter().cloned());
     }
     Ok(out)

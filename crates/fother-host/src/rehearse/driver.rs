@@ -69,6 +69,7 @@ pub(super) fn put<T: Serialize>(exchange: &Path, name: &str, value: &T) -> Resul
 /// # Errors
 /// Where the host's orders do not come or cannot be read.
 pub fn inside(exchange: &Path, ask: &dyn Fn(&Check) -> CheckAnswer) -> Result<(), Error> {
+    must_be_locked_down()?;
     let order: Order = wait_for(exchange, "order.json")?;
     let tx = Transaction { debs: DEBS.into(), work: exchange.join("tx"), ..order.tx };
     if units::systemd_runs() {
@@ -102,6 +103,19 @@ pub fn inside(exchange: &Path, ask: &dyn Fn(&Check) -> CheckAnswer) -> Result<()
     let _: bool = wait_for(exchange, "go-stop")?;
     if units::systemd_runs() {
         transact::lenient(transact::tool("systemctl").args(["poweroff", "--no-block"]), JOBS_S_MAX)?;
+    }
+    Ok(())
+}
+
+/// Nothing of a package may run before it is certain that the clone cannot open up the kernel's settings.
+fn must_be_locked_down() -> Result<(), Error> {
+    use rustix::mount::{MountFlags, mount_remount};
+    let opened = mount_remount("/proc/sys", MountFlags::BIND | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, "").is_ok();
+    let settable = ["/proc/sys/kernel/core_pattern", "/proc/sysrq-trigger"]
+        .iter()
+        .any(|path| Path::new(path).exists() && rustix::fs::access(*path, rustix::fs::Access::WRITE_OK).is_ok());
+    if opened || settable {
+        return Err(Error::Clone("is not locked down: it could change the host's kernel settings; nothing was run in it".to_owned()));
     }
     Ok(())
 }

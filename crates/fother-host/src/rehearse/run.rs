@@ -225,7 +225,8 @@ fn undo_and_compare(
     let (old, new) = (footprint::states(&layers.earlier, &touched)?, footprint::states(&layers.merged, &touched)?);
     report.footprint = footprint::footprint(&old, &new);
     let archive = talk.exchange.join("undo");
-    let paths: Vec<String> = report.footprint.iter().map(|entry| entry.path.clone()).collect();
+    // Directories of which only the time differs are kept too: entries came and went in them.
+    let paths: Vec<String> = old.iter().filter(|(path, state)| new.get(*path) != Some(*state)).map(|(path, _)| path.clone()).collect();
     let kept = undo::capture(&layers.earlier, &paths, &archive)?;
     undo::seal(&layers.merged, &archive)?;
     let written: u64 = report.footprint.iter().filter_map(|entry| new.get(&entry.path)).map(|state| state.size).sum();

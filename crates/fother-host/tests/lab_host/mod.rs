@@ -71,12 +71,12 @@ impl Host {
         Manifest::take(&self.root(), &Options::default()).unwrap()
     }
 
-    /// Runs an ignored test of this binary as root of the host, in a mount namespace of its own.
+    /// Runs an ignored test of this binary as root of the host, in a mount namespace of its own. (A chroot would not do: it may not make user namespaces.)
     pub fn command(&self, test: &str) -> Command {
         let script = format!(
-            "set -e; mount --make-rprivate /; cd '{root}'; mount -t proc proc proc; mount --rbind /sys sys; mount --rbind /dev dev; \
+            "set -e; mount --make-rprivate /; cd '{root}'; mount -t proc proc proc; mount --rbind /sys sys; mount --rbind /dev dev; test -c dev/null; \
              mount -t tmpfs tmpfs run; mount -t tmpfs tmpfs tmp; mount --bind '{case}' .{CASE}; \
-             exec chroot . {CASE}/binary --exact {test} --ignored --nocapture",
+             pivot_root . .; umount -l .; cd /; exec {CASE}/binary --exact {test} --ignored --nocapture",
             root = self.root().display(),
             case = self.case().display()
         );
@@ -120,6 +120,8 @@ impl Host {
         fs::copy(&deb, self.root().join("tmp.deb")).unwrap();
         run("chroot", &[self.root().to_str().unwrap(), "dpkg", "-i", "/tmp.deb"]);
         fs::remove_file(self.root().join("tmp.deb")).unwrap();
+        // Without devices in the chroot, scripts have written a file there.
+        let _ = fs::remove_file(self.root().join("dev/null"));
     }
 
     /// Makes a package available to the transaction.
