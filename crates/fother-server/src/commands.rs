@@ -7,7 +7,7 @@ use crate::{
     orders::is_reachable,
 };
 use fother_core::{
-    Digest,
+    Digest, Timestamp,
     approval::{AUTHOR_NAMESPACE, Statement},
     canonical,
     change::Status,
@@ -23,9 +23,13 @@ use fother_core::{
     resolution::Resolution,
     state::{Host, State},
     version::Version,
+    window::{self, Interval},
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Days for which a statement lists a window's times: as long as an approval lives.
+const WINDOW_DAYS: u32 = 14;
 
 /// Who was asked to resolve.
 #[derive(Debug, Default, Serialize)]
@@ -218,21 +222,29 @@ impl Engine {
             return refuse("unknown-plan", format!("there is no plan {}", submit.plan), "see `fother plan ls`");
         }
         let plan: Plan = self.get(submit.plan)?;
-        if plan.window != "always" {
-            let what = format!("the window `{}` cannot be turned into times yet", plan.window);
-            return refuse("window", what, "use the window `always` for this group");
-        }
         let (ms, random) = self.fresh()?;
         let (change, mut text) = (ChangeId::new(ms, random), String::new());
         self.commit(actor, |state, now| {
             let acknowledged = submit.acknowledge.clone();
-            let submission = Submission { change, digest: submit.plan, author: author.clone(), acknowledged, window: Vec::new() };
+            let submission =
+                Submission { change, digest: submit.plan, author: author.clone(), acknowledged, window: self.window(&plan.window, now)? };
             let statement = decide::statement(state, &plan, submission, now)?;
             text = String::from_utf8_lossy(&statement.bytes()?).into_owned();
             let blob = self.put(kind::STATEMENT, &statement)?;
             Ok(vec![Data::ChangeSubmitted { change, plan: submit.plan, statement: blob, author }])
         })?;
         Ok((change, text))
+    }
+
+    /// The times of a window as long as an approval lives; empty only for `always`.
+    fn window(&self, name: &str, now: Timestamp) -> Result<Vec<Interval>, Error> {
+        if name == "always" {
+            return Ok(Vec::new());
+        }
+        let Some(window) = self.policy.window.get(name) else {
+            return refuse("unknown-window", format!("there is no window `{name}` any more"), "plan again under the present policy");
+        };
+        window::intervals(window, now, WINDOW_DAYS).map_err(|error| Error::Input(format!("window {name}: {error}")))
     }
 
     /// Takes a person's approval in.
