@@ -94,7 +94,7 @@ fn request(changes: Vec<PackageChange>) -> RehearseRequest {
         binary: Path::new(CASE).join("binary"),
         driver_args: ["--exact", "part_driver", "--ignored", "--nocapture"].map(str::to_owned).into(),
         conffiles: ConffilePolicy::Keep,
-        limits: Limits { tasks: 600, time_s: 180, ..Limits::default() },
+        limits: Limits { tasks: 600, time_s: 60, ..Limits::default() },
     }
 }
 

@@ -60,7 +60,7 @@ umount /proc/kmsg || true
 mount --bind /dev/null /proc/kmsg
 a=/run/.fother-a; b=/run/.fother-b
 mkfifo -m 600 $a $b
-(read -r x < $a && echo '0 0 65536' > /proc/$$/uid_map && echo '0 0 65536' > /proc/$$/gid_map && echo > $b) &
+(read -r x < $a && echo '0 0 65536' > /proc/$$/uid_map && echo '0 0 65536' > /proc/$$/gid_map && echo > $b || kill -KILL $$) &
 exec unshare --user --mount --uts --ipc --propagation shared sh -c 'a=/run/.fother-a; b=/run/.fother-b; echo > $a && read -r x < $b; rm -f $a $b; exec "$@"' "$0" "$@"
 "#;
 
@@ -113,7 +113,9 @@ impl Clone {
                 format!("StandardOutput=append:{}", exchange.join("nspawn.log").display()),
                 format!("StandardError=append:{}", exchange.join("nspawn.log").display()),
             ];
-            run.args(properties.iter().flat_map(|property| ["-p", property])).arg(NSPAWN).args(nspawn);
+            run.args(properties.iter().flat_map(|property| ["-p", property])).arg(NSPAWN);
+            // The manager of services would put variables of its own in place of `$…` (systemd.service(5), "Command lines").
+            run.args(nspawn.iter().map(|argument| argument.replace('$', "$$")));
             crate::transact::output(&mut run, SYSTEMCTL_S_MAX)?;
             return Ok(Self { how: How::Unit(name), pid_file, unlimited: None, booted });
         }

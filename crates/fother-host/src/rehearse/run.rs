@@ -278,7 +278,11 @@ impl Talk<'_> {
                 return Err(Error::Clone(format!("stopped before {name}: {}", self.last_words())));
             }
             if Instant::now() >= self.deadline {
-                return Err(Error::Clone(format!("took longer than {} s (waiting for {name})", self.request.limits.time_s)));
+                return Err(Error::Clone(format!(
+                    "took longer than {} s (waiting for {name}): {}",
+                    self.request.limits.time_s,
+                    self.last_words()
+                )));
             }
             self.check_space()?;
             std::thread::sleep(transact::POLL);

@@ -151,7 +151,8 @@ pub(crate) fn install(apt: &Apt<'_>, tx: &Transaction, progress: &mut dyn FnMut(
 /// Restarts what is to be restarted; trouble is a remark, for the packages are installed.
 pub(crate) fn restart(tx: &Transaction, active: &BTreeMap<String, String>, applied: &mut Applied, progress: &mut dyn FnMut(Progress)) {
     if let Err(error) = units::restart_after(&hooks::asked(tx), active, applied, progress) {
-        applied.notes.push(format!("services could not be restarted: {error}"));
+        let note = format!("services could not be restarted: {error}");
+        applied.restarts.push(super::Restart { unit: "systemctl".to_owned(), ok: false, note });
     }
 }
 
