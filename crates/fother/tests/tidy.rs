@@ -8,13 +8,8 @@ use std::{
 /// Longest source file, in lines.
 const LINES_MAX: usize = 800;
 /// Layers from the bottom up; a crate may depend on lower layers only.
-const LAYERS: &[&[&str]] = &[
-    &["fother-core"],
-    &["fother-store", "fother-feeds", "fother-lab"],
-    &["fother-host"],
-    &["fother-agent", "fother-server"],
-    &["fother"],
-];
+const LAYERS: &[&[&str]] =
+    &[&["fother-core"], &["fother-store", "fother-feeds", "fother-lab"], &["fother-host"], &["fother-agent", "fother-server"], &["fother"]];
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -67,7 +62,8 @@ fn files_open_with_a_sentence_and_stay_small() {
 fn nothing_is_left_over() {
     let mut files = Vec::new();
     sources(&workspace().join("crates"), &mut files);
-    let words = [concat!("todo", "!("), concat!("unimple", "mented!("), concat!("db", "g!("), concat!("FIX", "ME"), concat!("#[ig", "nore")];
+    let words =
+        [concat!("todo", "!("), concat!("unimple", "mented!("), concat!("db", "g!("), concat!("FIX", "ME"), concat!("#[ig", "nore")];
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
         for word in words {

@@ -19,7 +19,13 @@ pub fn run(context: &Context, verb: &Archive) -> Result<u8, Failure> {
                 envelope("archives", &answer, &[])?;
             } else {
                 for archive in answer["archives"].as_array().into_iter().flatten() {
-                    println!("{}: {} of {}, {} packages, verified", text(&archive["name"]), text(&archive["suite"]), text(&archive["date"]), archive["packages"]);
+                    println!(
+                        "{}: {} of {}, {} packages, verified",
+                        text(&archive["name"]),
+                        text(&archive["suite"]),
+                        text(&archive["date"]),
+                        archive["packages"]
+                    );
                 }
                 for archive in &refused {
                     eprintln!("{}: refused: {}", text(&archive["name"]), text(&archive["why"]));

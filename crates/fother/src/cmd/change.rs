@@ -53,8 +53,7 @@ pub fn submit(client: &Client, plan: Digest, key: &Path, acknowledge: &[String])
     let acknowledged: BTreeSet<&String> = acknowledge.iter().collect();
     let bytes = canonical::to_vec(&json!({"acknowledge": acknowledged, "plan": plan}))?;
     let signature = sign::sign(key, AUTHOR_NAMESPACE, &bytes)?;
-    let answer: Value =
-        client.post("/api/v1/changes", &json!({"plan": plan, "acknowledge": acknowledged, "signature": signature}))?;
+    let answer: Value = client.post("/api/v1/changes", &json!({"plan": plan, "acknowledge": acknowledged, "signature": signature}))?;
     Ok(text(&answer["change"]))
 }
 
@@ -71,7 +70,9 @@ fn checked_statement(client: &Client, change: &str) -> Result<Statement, Failure
     let known = known(client, change)?;
     let digest: Digest = text(&known["statement"]).parse()?;
     let statement: Statement = client.blob("statement", digest)?;
-    let wrong = |what: &str| Failure::new(FAILED, format!("the server's statement names {what}"), "do not sign; run `fother log verify` and look at the server");
+    let wrong = |what: &str| {
+        Failure::new(FAILED, format!("the server's statement names {what}"), "do not sign; run `fother log verify` and look at the server")
+    };
     if statement.change.to_string() != change || text(&known["plan"]) != statement.plan.to_string() {
         return Err(wrong("another change or plan than it shows"));
     }

@@ -19,9 +19,8 @@ pub fn run(context: &Context, verb: Host) -> Result<u8, Failure> {
         Host::Token { labels } => {
             let mut map = serde_json::Map::new();
             for label in &labels {
-                let (key, value) = label
-                    .split_once('=')
-                    .ok_or_else(|| Failure::new(USAGE, format!("`{label}` is no label"), "write --label role=web"))?;
+                let (key, value) =
+                    label.split_once('=').ok_or_else(|| Failure::new(USAGE, format!("`{label}` is no label"), "write --label role=web"))?;
                 map.insert(key.to_owned(), json!(value));
             }
             let answer: Value = client.post("/api/v1/tokens", &json!({"labels": map}))?;
@@ -51,7 +50,8 @@ fn list(context: &Context, client: &Client) -> Result<u8, Failure> {
         .into_iter()
         .flatten()
         .map(|(id, host)| {
-            let labels: Vec<String> = host["labels"].as_object().into_iter().flatten().map(|(key, value)| format!("{key}={}", text(value))).collect();
+            let labels: Vec<String> =
+                host["labels"].as_object().into_iter().flatten().map(|(key, value)| format!("{key}={}", text(value))).collect();
             let word = if host["retired"] == true {
                 "retired"
             } else if host["lost"] == true {

@@ -53,8 +53,17 @@ fn verify(context: &Context, data_dir: &Path) -> Result<u8, Failure> {
         envelope("log-verification", &data, &[])?;
     } else {
         println!("{} events, root {}", report.size, report.root);
-        println!("every stored byte is in the tree; the checkpoint over {} events is signed by the log key; {} blobs hash to their names", report.signed, report.blobs);
-        println!("the state folds: {} hosts, {} plans, {} changes, {} rollouts", state.hosts.len(), state.plans.len(), state.changes.len(), state.rollouts.len());
+        println!(
+            "every stored byte is in the tree; the checkpoint over {} events is signed by the log key; {} blobs hash to their names",
+            report.signed, report.blobs
+        );
+        println!(
+            "the state folds: {} hosts, {} plans, {} changes, {} rollouts",
+            state.hosts.len(),
+            state.plans.len(),
+            state.changes.len(),
+            state.rollouts.len()
+        );
     }
     Ok(FINE)
 }
@@ -64,7 +73,13 @@ const PAGE: usize = 500;
 
 /// Verifies the log below a server's data directory and folds it anew. Also beside a running server.
 pub fn check(data_dir: &Path) -> Result<(VerifyReport, State), Failure> {
-    let bad = |what: String| Failure::new(FAILED, format!("the log does not verify: {what}"), "keep this directory as it is, and compare with the agents' checkpoints");
+    let bad = |what: String| {
+        Failure::new(
+            FAILED,
+            format!("the log does not verify: {what}"),
+            "keep this directory as it is, and compare with the agents' checkpoints",
+        )
+    };
     let identity = Identity::open(data_dir, Timestamp(0))?;
     let store = Store::open_read_only(data_dir)?;
     let Some((_, note)) = store.latest_checkpoint()? else {

@@ -109,7 +109,8 @@ pub fn rehearsals(client: &Client, plan: Digest) -> Result<Vec<(Digest, Option<R
 pub fn failing(client: &Client, plan: Digest) -> Result<Vec<String>, Failure> {
     let state: Value = client.get("/api/v1/state")?;
     let cohorts = state["plans"][plan.to_string()]["cohorts"].as_object().cloned().unwrap_or_default();
-    let mut all: Vec<String> = cohorts.values().flat_map(|cohort| cohort["failing"].as_array().cloned().unwrap_or_default()).map(|v| text(&v)).collect();
+    let mut all: Vec<String> =
+        cohorts.values().flat_map(|cohort| cohort["failing"].as_array().cloned().unwrap_or_default()).map(|v| text(&v)).collect();
     all.sort();
     all.dedup();
     Ok(all)
@@ -124,13 +125,22 @@ pub fn show(context: &Context, client: &Client, digest: Digest) -> Result<u8, Fa
     }
     println!("plan       {digest}");
     println!("group      {} ({})", plan.group, plan.select);
-    println!("rollout    canary {}, soak {} s, window {}, {} approval(s)", plan.rollout.canary, plan.rollout.soak_s, plan.window, plan.approvals);
+    println!(
+        "rollout    canary {}, soak {} s, window {}, {} approval(s)",
+        plan.rollout.canary, plan.rollout.soak_s, plan.window, plan.approvals
+    );
     for (source, why) in &plan.excluded {
         println!("left out   {source}: {why}");
     }
     for (cohort, rehearsal) in rehearsals(client, digest)? {
         let blob: Cohort = client.blob("cohort", cohort)?;
-        println!("\ncohort {}: {} hosts, {} packages, {} CVEs closed", cohort.short(), blob.hosts.len(), blob.changes.len(), blob.cves().len());
+        println!(
+            "\ncohort {}: {} hosts, {} packages, {} CVEs closed",
+            cohort.short(),
+            blob.hosts.len(),
+            blob.changes.len(),
+            blob.cves().len()
+        );
         crate::cmd::rehearse::print_changes(&blob.changes);
         match rehearsal {
             None => println!("  not rehearsed yet: `fother plan rehearse {}`", digest.short()),
@@ -154,7 +164,13 @@ fn list(context: &Context, client: &Client) -> Result<u8, Failure> {
             let cohorts = plan["cohorts"].as_object().cloned().unwrap_or_default();
             let verdicts: Vec<String> =
                 cohorts.values().map(|cohort| cohort["rehearsal"][1].as_str().unwrap_or("not rehearsed").to_owned()).collect();
-            vec![digest.get(7..19).unwrap_or(digest).to_owned(), text(&plan["group"]), cohorts.len().to_string(), verdicts.join(" "), text(&plan["created"])]
+            vec![
+                digest.get(7..19).unwrap_or(digest).to_owned(),
+                text(&plan["group"]),
+                cohorts.len().to_string(),
+                verdicts.join(" "),
+                text(&plan["created"]),
+            ]
         })
         .collect();
     table(&["plan", "group", "cohorts", "rehearsals", "made"], &rows);
@@ -168,7 +184,8 @@ pub fn find(client: &Client, text: &str) -> Result<Digest, Failure> {
     }
     let state: Value = client.get("/api/v1/state")?;
     let wanted = format!("sha256:{text}");
-    let found: Vec<&String> = state["plans"].as_object().into_iter().flatten().map(|(digest, _)| digest).filter(|d| d.starts_with(&wanted)).collect();
+    let found: Vec<&String> =
+        state["plans"].as_object().into_iter().flatten().map(|(digest, _)| digest).filter(|d| d.starts_with(&wanted)).collect();
     match found[..] {
         [one] => Ok(one.parse()?),
         [] => Err(Failure::new(USAGE, format!("there is no plan `{text}`"), "see `fother plan ls`")),

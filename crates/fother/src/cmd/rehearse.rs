@@ -19,12 +19,7 @@ use fother_host::{
     scan::clock,
     transact::{ConffilePolicy, Progress},
 };
-use std::{
-    fs,
-    os::unix::fs::DirBuilderExt as _,
-    path::Path,
-    time::Duration,
-};
+use std::{fs, os::unix::fs::DirBuilderExt as _, path::Path, time::Duration};
 
 /// Most package lines on a screen; JSON has all.
 const LINES_MAX: usize = 30;
@@ -66,7 +61,9 @@ pub fn run(context: &Context, arguments: &Rehearse) -> Result<u8, Failure> {
         (failing, rest) = (found.failing, found.rest);
     }
     match context.format {
-        Format::Json => envelope("rehearsal", &serde_json::json!({"rehearsal": rehearsal, "failing": failing, "rest": rest}), &rehearsal.reasons)?,
+        Format::Json => {
+            envelope("rehearsal", &serde_json::json!({"rehearsal": rehearsal, "failing": failing, "rest": rest}), &rehearsal.reasons)?
+        }
         Format::Table => {
             print_changes(&rehearsal.changes);
             print(&rehearsal);
@@ -119,7 +116,9 @@ fn verify_lists(root: &Root) -> Result<(), Failure> {
         let source = &configured[file.source];
         let keyring = sources::keyring_for(Path::new("/"), source)?;
         let policy = acquire::Policy { suite: source.source.suite.clone(), max_age: None, newest_seen: None };
-        let what = |why: String| Failure::new(FAILED, format!("{} {}: {why}", source.source.uri, source.source.suite), "run `apt-get update`, then try again");
+        let what = |why: String| {
+            Failure::new(FAILED, format!("{} {}: {why}", source.source.uri, source.source.suite), "run `apt-get update`, then try again")
+        };
         let Some(inrelease) = &file.inrelease else { return Err(what("there is no InRelease file beside its index".to_owned())) };
         let bytes = fs::read(inrelease)?;
         let release = acquire::check_release(&policy, &bytes, &keyring, clock()).map_err(|refused| what(refused.to_string()))?;
@@ -158,7 +157,6 @@ fn fetch(work: &Path, changes: &[PackageChange]) -> Result<std::path::PathBuf, F
     Ok(debs)
 }
 
-
 /// Prints what changes.
 pub fn print_changes(changes: &[PackageChange]) {
     let text = |version: &Option<fother_core::version::Version>| version.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
@@ -191,7 +189,15 @@ pub fn print(rehearsal: &Rehearsal) {
         Verdict::Breaks => "BREAKS",
         Verdict::Unknown => "UNKNOWN",
     };
-    line("verdict", &format!("{word}: {} packages, {} for the upgrade, {} in all", rehearsal.changes.len(), seconds(rehearsal.apply_ms), seconds(rehearsal.total_ms)));
+    line(
+        "verdict",
+        &format!(
+            "{word}: {} packages, {} for the upgrade, {} in all",
+            rehearsal.changes.len(),
+            seconds(rehearsal.apply_ms),
+            seconds(rehearsal.total_ms)
+        ),
+    );
     for reason in &rehearsal.reasons {
         line("because", reason);
     }
@@ -208,7 +214,14 @@ pub fn print(rehearsal: &Rehearsal) {
         }
     }
     let idle: Vec<&str> = rehearsal.exercised.iter().filter(|unit| !unit.exercised).map(|unit| unit.unit.as_str()).collect();
-    line("exercised", &format!("{} units; not exercised: {}", rehearsal.exercised.len() - idle.len(), if idle.is_empty() { "none".to_owned() } else { idle.join(", ") }));
+    line(
+        "exercised",
+        &format!(
+            "{} units; not exercised: {}",
+            rehearsal.exercised.len() - idle.len(),
+            if idle.is_empty() { "none".to_owned() } else { idle.join(", ") }
+        ),
+    );
     let undo = &rehearsal.undo;
     if undo.differences.is_empty() && undo.paths_compared > 0 {
         line("undo", &format!("proven byte for byte over {} paths, {} exempt by name", undo.paths_compared, undo.exempt.len()));
@@ -219,6 +232,13 @@ pub fn print(rehearsal: &Rehearsal) {
         }
     }
     if !rehearsal.moved.is_empty() {
-        line("moved", &format!("{} paths of the host changed meanwhile, by others: {}", rehearsal.moved.len(), rehearsal.moved.iter().take(5).cloned().collect::<Vec<_>>().join(", ")));
+        line(
+            "moved",
+            &format!(
+                "{} paths of the host changed meanwhile, by others: {}",
+                rehearsal.moved.len(),
+                rehearsal.moved.iter().take(5).cloned().collect::<Vec<_>>().join(", ")
+            ),
+        );
     }
 }

@@ -67,7 +67,10 @@ fn print(found: &Found) {
         table(&["package", "installed", "offered", "class", "from", "notes"], &rows);
     }
     more(found.updates.len());
-    list("fix published, not installable here", found.missing.iter().map(|m| format!("{} {} ({}): {}", m.source, m.fixed, m.advisory, m.cves.join(" "))));
+    list(
+        "fix published, not installable here",
+        found.missing.iter().map(|m| format!("{} {} ({}): {}", m.source, m.fixed, m.advisory, m.cves.join(" "))),
+    );
     list("not assessed", found.not_assessed.iter().map(|kept| format!("{}: {}", kept.name, kept.why)));
     list("half-done by dpkg", found.broken.iter().map(|kept| format!("{}: {}", kept.name, kept.why)));
     list("restart due", found.restarts.iter().map(|service| format!("{} still maps {}", service.unit, service.stale_files.join(", "))));

@@ -11,13 +11,25 @@ use std::{fs, fs::File, net::TcpListener, path::Path};
 
 /// Runs the command.
 pub fn run(context: &Context, arguments: Serve) -> Result<u8, Failure> {
-    let read = |path: &Path| fs::read_to_string(path).map_err(|error| Failure::new(USAGE, format!("{} cannot be read: {error}", path.display()), "write one; see the README"));
-    let policy = Policy::parse(&read(&arguments.policy)?).map_err(|error| Failure::new(USAGE, error.to_string(), "mend the policy file"))?;
-    let approvers = Trust::parse(&read(&arguments.approvers)?).map_err(|error| Failure::new(USAGE, error.to_string(), "mend the approvers file"))?;
+    let read = |path: &Path| {
+        fs::read_to_string(path)
+            .map_err(|error| Failure::new(USAGE, format!("{} cannot be read: {error}", path.display()), "write one; see the README"))
+    };
+    let policy =
+        Policy::parse(&read(&arguments.policy)?).map_err(|error| Failure::new(USAGE, error.to_string(), "mend the policy file"))?;
+    let approvers =
+        Trust::parse(&read(&arguments.approvers)?).map_err(|error| Failure::new(USAGE, error.to_string(), "mend the approvers file"))?;
     if !arguments.web.ip().is_loopback() {
-        return Err(Failure::new(USAGE, format!("{} is not a loopback address", arguments.web), "the status page is for this machine only"));
+        return Err(Failure::new(
+            USAGE,
+            format!("{} is not a loopback address", arguments.web),
+            "the status page is for this machine only",
+        ));
     }
-    let bind = |address| TcpListener::bind(address).map_err(|error| Failure::new(FAILED, format!("{address} cannot be used: {error}"), "is another server running?"));
+    let bind = |address| {
+        TcpListener::bind(address)
+            .map_err(|error| Failure::new(FAILED, format!("{address} cannot be used: {error}"), "is another server running?"))
+    };
     let web = bind(arguments.web)?;
     if let Some(netns) = &arguments.netns {
         enter(netns)?;

@@ -22,7 +22,11 @@ pub fn sign(key: &Path, namespace: &str, bytes: &[u8]) -> Result<String, Failure
     }
     let output = child.wait_with_output()?;
     if !output.status.success() {
-        return Err(Failure::new(FAILED, format!("ssh-keygen could not sign with {}", key.display()), "check that the key exists and that its agent runs"));
+        return Err(Failure::new(
+            FAILED,
+            format!("ssh-keygen could not sign with {}", key.display()),
+            "check that the key exists and that its agent runs",
+        ));
     }
     Ok(String::from_utf8(output.stdout)?)
 }

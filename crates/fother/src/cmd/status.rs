@@ -16,7 +16,10 @@ pub fn run(context: &Context) -> Result<u8, Failure> {
         return Ok(FINE);
     }
     println!("log        {} events, root {}", status["size"], text(&status["root"]));
-    println!("hosts      {} enrolled, {} lost, {} observe only", status["hosts"]["total"], status["hosts"]["lost"], status["hosts"]["observe"]);
+    println!(
+        "hosts      {} enrolled, {} lost, {} observe only",
+        status["hosts"]["total"], status["hosts"]["lost"], status["hosts"]["observe"]
+    );
     let state: Value = client.get("/api/v1/state")?;
     let rollouts: Vec<Vec<String>> = state["rollouts"].as_object().into_iter().flatten().map(|(id, rollout)| row(id, rollout)).collect();
     if !rollouts.is_empty() {

@@ -83,7 +83,9 @@ impl Fleet {
         fs::write(&keyring, fother_lab::exec(LAB, &host, &["cat", "/etc/apt/keyrings/fother-lab.gpg"], &[])?.stdout)?;
         let debian = "/usr/share/keyrings/debian-archive-keyring.gpg";
         let archive = |name: &str, path: &str, suite: &str, key: &str, age: u32| {
-            format!("[archive.{name}]\nuri = \"http://{GATEWAY}:{MIRROR_PORT}/{path}\"\nsuite = \"{suite}\"\ncomponents = [\"main\"]\nsigned_by = \"{key}\"\nmax_age_days = {age}\n")
+            format!(
+                "[archive.{name}]\nuri = \"http://{GATEWAY}:{MIRROR_PORT}/{path}\"\nsuite = \"{suite}\"\ncomponents = [\"main\"]\nsigned_by = \"{key}\"\nmax_age_days = {age}\n"
+            )
         };
         let policy = [
             "[group.web]\nselect = 'role == \"web\" && env == \"prod\"'\nwindow = \"always\"\n\
@@ -198,14 +200,21 @@ impl Fleet {
         }
         let error = String::from_utf8_lossy(&output.stderr);
         let tail: Vec<&str> = error.lines().rev().take(6).collect();
-        Err(Failure::new(FAILED, format!("`{}` on {host} failed: {}", command.join(" "), tail.into_iter().rev().collect::<Vec<_>>().join(" | ")), ""))
+        Err(Failure::new(
+            FAILED,
+            format!("`{}` on {host} failed: {}", command.join(" "), tail.into_iter().rev().collect::<Vec<_>>().join(" | ")),
+            "",
+        ))
     }
 
     /// Leaves everything running.
     pub fn keep(mut self) {
         println!("\nThe fleet keeps running. Status page: {}", self.page());
         println!("Look around:  fother --run-dir {} status", self.run_dir().display());
-        println!("Leave:        fother lab down --name {LAB}   (and end the server, process {})", self.server.as_ref().map_or(0, Child::id));
+        println!(
+            "Leave:        fother lab down --name {LAB}   (and end the server, process {})",
+            self.server.as_ref().map_or(0, Child::id)
+        );
         if let Some(traffic) = self.traffic.take() {
             let _ = traffic.stop();
         }
@@ -238,7 +247,11 @@ pub fn wait(what: &str, longest: Duration, mut done: impl FnMut() -> Result<bool
     let until = Instant::now() + longest;
     while !done()? {
         if Instant::now() > until {
-            return Err(Failure::new(FAILED, format!("{what} did not come within {} s", longest.as_secs()), "look at the logs named above"));
+            return Err(Failure::new(
+                FAILED,
+                format!("{what} did not come within {} s", longest.as_secs()),
+                "look at the logs named above",
+            ));
         }
         std::thread::sleep(Duration::from_millis(100));
     }

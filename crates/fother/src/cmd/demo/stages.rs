@@ -37,7 +37,10 @@ fn plain_apt(fleet: &mut Fleet) -> Result<(), Failure> {
     })?;
     fleet.summary.figure("plain apt, one host", format!("{} of {} requests failed", last.1 - failed, last.0 + last.1 - ok - failed));
     fother_lab::publish(LAB, SiteVersion::First)?;
-    fleet.exec(&host, &["sh", "-c", "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --allow-downgrades lab-site=1.0"])?;
+    fleet.exec(
+        &host,
+        &["sh", "-c", "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --allow-downgrades lab-site=1.0"],
+    )?;
     Ok(())
 }
 
@@ -51,7 +54,8 @@ fn enrol(fleet: &mut Fleet) -> Result<(), Failure> {
         let token = answer["token"].as_str().unwrap_or_default();
         fother_lab::copy_in(LAB, &host.name, Path::new("/run/fother-token"), token.as_bytes(), 0o600)?;
         fother_lab::copy_in(LAB, &host.name, Path::new("/run/fother-trust.toml"), &std::fs::read(fleet.trust())?, 0o600)?;
-        let mut command = vec!["/usr/local/bin/fother", "agent", "install", "--token-file", "/run/fother-token", "--trust", "/run/fother-trust.toml"];
+        let mut command =
+            vec!["/usr/local/bin/fother", "agent", "install", "--token-file", "/run/fother-token", "--trust", "/run/fother-trust.toml"];
         let url = Fleet::server_url();
         command.extend(["--server", &url]);
         if host.role != Role::Web {
@@ -89,17 +93,22 @@ fn broken_updates(fleet: &mut Fleet) -> Result<(), Failure> {
         update_archives(fleet)?;
         let client = fleet.client()?;
         let digest = plan::new(&client, "web", &[], "")?;
-        let verdict = plan::rehearse(&client, digest, true)?;
+        let verdict = plan::rehearse(&client, digest, version == SiteVersion::BrokenScript)?;
         let failing = plan::failing(&client, digest)?;
         if verdict != Verdict::Breaks {
-            return Err(Failure::new(FAILED, format!("{what}: the rehearsal said {verdict:?}"), "see the rehearsal with `fother plan show`"));
+            return Err(Failure::new(
+                FAILED,
+                format!("{what}: the rehearsal said {verdict:?}"),
+                "see the rehearsal with `fother plan show`",
+            ));
         }
         let why: Vec<String> = plan::rehearsals(&client, digest)?
             .into_iter()
             .filter_map(|(_, rehearsal)| rehearsal)
             .flat_map(|rehearsal| rehearsal.breakages.into_iter().map(|breakage| breakage.what))
             .collect();
-        fleet.summary.figure(what, format!("stopped by rehearsal ({}); smallest failing set: {}", why.join(", "), failing.join(", ")));
+        let set = if failing.is_empty() { String::new() } else { format!("; smallest failing set: {}", failing.join(", ")) };
+        fleet.summary.figure(what, format!("stopped by rehearsal ({}){set}", why.join(", ")));
     }
     Ok(())
 }
@@ -223,7 +232,9 @@ fn slow_failure(fleet: &mut Fleet) -> Result<(), Failure> {
     wait("traffic after the rollback", Duration::from_secs(30), || Ok(fleet.requests().0 > settle.0 + 100))?;
     let (now_ok, now_failed) = fleet.requests();
     let all = now_ok + now_failed - ok - failed;
-    fleet.summary.figure("canary under traffic", format!("{} of {all} requests failed, one host of {}", now_failed - failed, fleet.web().len()));
+    fleet
+        .summary
+        .figure("canary under traffic", format!("{} of {all} requests failed, one host of {}", now_failed - failed, fleet.web().len()));
     fleet.summary.figure("rollback proof", format!("{host}: {paths_compared} paths compared, exact; the rest never got it"));
     Ok(())
 }
