@@ -1,4 +1,5 @@
 //! House rules that a compiler does not check: layers, file sizes, openings, left-overs.
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::{
     fs,
