@@ -1,1 +1,268 @@
-//! To come.
+//! Approvals: SSH signatures by people over exactly what will happen, counted on the host against a root-owned file.
+
+use crate::{
+    Digest, Timestamp, canonical,
+    id::{ChangeId, HostId},
+    window::Interval,
+};
+use serde::{Deserialize, Serialize};
+use ssh_key::{PublicKey, SshSig};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Namespace of the signatures (`ssh-keygen -Y sign -n fother-approval-v1`).
+pub const NAMESPACE: &str = "fother-approval-v1";
+/// Namespace of an author's signature on a submission.
+pub const AUTHOR_NAMESPACE: &str = "fother-change-v1";
+/// Most signatures that are looked at.
+pub const SIGNATURES_MAX: usize = 64;
+/// Largest signature, armored, in bytes.
+pub const SIGNATURE_BYTES_MAX: usize = 16 << 10;
+
+/// What an approval covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// Carry out the plan, and undo it until the deadline.
+    Apply,
+}
+
+/// What people sign. Its canonical bytes are computed by the command line from the blobs themselves, never taken from the server on trust.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Statement {
+    /// What is allowed.
+    pub action: Action,
+    /// The change.
+    pub change: ChangeId,
+    /// The plan.
+    pub plan: Digest,
+    /// The rehearsal of each cohort.
+    pub rehearsals: BTreeMap<Digest, Digest>,
+    /// Units that no rehearsal could exercise and that the approver accepts by name.
+    pub acknowledged: BTreeSet<String>,
+    /// The policy.
+    pub policy: Digest,
+    /// The hosts, sorted.
+    pub hosts: BTreeSet<HostId>,
+    /// When a host may start; empty means at any time until `expires`.
+    pub window: Vec<Interval>,
+    /// Person who wrote the change and therefore may not approve it.
+    pub author: String,
+    /// Until when an undo is covered.
+    pub undo_until: Timestamp,
+    /// Until when a host may start.
+    pub expires: Timestamp,
+}
+
+impl Statement {
+    /// The bytes that are signed.
+    ///
+    /// # Errors
+    /// Where it has no canonical form.
+    pub fn bytes(&self) -> Result<Vec<u8>, canonical::Error> {
+        canonical::to_vec(self)
+    }
+}
+
+/// A person and the keys that speak for them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Person {
+    /// Opaque name; distinct names are distinct people.
+    pub name: String,
+    /// OpenSSH public keys.
+    pub keys: Vec<String>,
+}
+
+/// Limits that a host keeps whatever is approved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// `Origin` fields that packages may come from.
+    pub origins: BTreeSet<String>,
+    /// Whether a plan may remove packages.
+    #[serde(default)]
+    pub removals: bool,
+    /// Whether a plan may downgrade packages.
+    #[serde(default)]
+    pub downgrades: bool,
+}
+
+/// `/etc/fother/trust.toml`: who may approve, how many it takes, and the host's own limits. Root-owned; no server can write it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trust {
+    /// Distinct people needed.
+    pub required: u32,
+    /// The people.
+    #[serde(rename = "approver")]
+    pub approvers: Vec<Person>,
+    /// The host's limits.
+    pub limits: Limits,
+}
+
+/// Why an approval does not count or does not suffice.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "why", rename_all = "kebab-case")]
+pub enum Refused {
+    /// The trust file cannot be used.
+    #[error("the trust file is unusable: {reason}")]
+    Trust {
+        /// For people.
+        reason: String,
+    },
+    /// The statement is not canonical or malformed.
+    #[error("the statement cannot be read: {reason}")]
+    Statement {
+        /// For people.
+        reason: String,
+    },
+    /// Not enough distinct people.
+    #[error("{have} of {need} approvals: {counted:?} counted; {ignored:?}")]
+    TooFew {
+        /// People counted.
+        have: u32,
+        /// People needed.
+        need: u32,
+        /// Their names.
+        counted: Vec<String>,
+        /// Why the other signatures did not count.
+        ignored: Vec<String>,
+    },
+    /// Does not cover this plan, host or time.
+    #[error("the approval does not cover this: {reason}")]
+    NotCovered {
+        /// For people.
+        reason: String,
+    },
+}
+
+impl Trust {
+    /// Reads a trust file.
+    ///
+    /// # Errors
+    /// Unknown keys, unreadable keys, one key for two people, `required` of zero or above the number of people.
+    pub fn parse(text: &str) -> Result<Self, Refused> {
+        let bad = |reason: String| Refused::Trust { reason };
+        let trust: Self = toml::from_str(text).map_err(|error| bad(error.to_string()))?;
+        if trust.required == 0 {
+            return Err(bad("`required` must be at least 1".to_owned()));
+        }
+        let owners = trust.owners()?;
+        let people: BTreeSet<&str> = owners.values().map(String::as_str).collect();
+        if (people.len() as u64) < u64::from(trust.required) {
+            return Err(bad(format!("`required` is {}, but only {} people have keys", trust.required, people.len())));
+        }
+        Ok(trust)
+    }
+
+    fn owners(&self) -> Result<BTreeMap<String, String>, Refused> {
+        let mut owners = BTreeMap::new();
+        for person in &self.approvers {
+            for key in &person.keys {
+                let key = PublicKey::from_openssh(key)
+                    .map_err(|error| Refused::Trust { reason: format!("a key of {} cannot be read: {error}", person.name) })?;
+                let print = key.fingerprint(ssh_key::HashAlg::Sha256).to_string();
+                if let Some(other) = owners.insert(print, person.name.clone())
+                    && other != person.name
+                {
+                    return Err(Refused::Trust { reason: format!("{other} and {} share a key", person.name) });
+                }
+            }
+        }
+        Ok(owners)
+    }
+
+    /// Who made this signature over these bytes.
+    ///
+    /// # Errors
+    /// For people: unreadable, unknown key, does not fit.
+    pub fn signer(&self, namespace: &str, bytes: &[u8], armored: &str) -> Result<String, String> {
+        if armored.len() > SIGNATURE_BYTES_MAX {
+            return Err("a signature is too large".to_owned());
+        }
+        let signature = SshSig::from_pem(armored).map_err(|error| format!("a signature cannot be read: {error}"))?;
+        let key = PublicKey::from(signature.public_key().clone());
+        let print = key.fingerprint(ssh_key::HashAlg::Sha256).to_string();
+        let owners = self.owners().map_err(|error| error.to_string())?;
+        let person = owners.get(&print).ok_or_else(|| format!("key {print} belongs to nobody in the trust file"))?;
+        key.verify(namespace, bytes, &signature).map_err(|_| format!("the signature of {person} does not fit this statement"))?;
+        Ok(person.clone())
+    }
+
+    /// The distinct people who approve `statement`, if they suffice. `statement` are the signed bytes.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn approved(&self, statement: &[u8], signatures: &[String]) -> Result<(Statement, BTreeSet<String>), Refused> {
+        let parsed: Statement = serde_json::from_slice(statement).map_err(|error| Refused::Statement { reason: error.to_string() })?;
+        if !canonical::is_canonical(statement) {
+            return Err(Refused::Statement { reason: "not in canonical form".to_owned() });
+        }
+        let (mut counted, mut ignored) = (BTreeSet::new(), Vec::new());
+        for armored in signatures.iter().take(SIGNATURES_MAX) {
+            match self.signer(NAMESPACE, statement, armored) {
+                Ok(person) if person == parsed.author => ignored.push(format!("{person} is the author")),
+                Ok(person) => {
+                    counted.insert(person);
+                }
+                Err(why) => ignored.push(why),
+            }
+        }
+        if (counted.len() as u64) < u64::from(self.required) {
+            let have = u32::try_from(counted.len()).unwrap_or(u32::MAX);
+            return Err(Refused::TooFew { have, need: self.required, counted: counted.into_iter().collect(), ignored });
+        }
+        Ok((parsed, counted))
+    }
+
+    /// Whether the host's own limits allow these changes.
+    ///
+    /// # Errors
+    /// Names the package that is not allowed.
+    pub fn allows(&self, changes: &[crate::resolution::PackageChange]) -> Result<(), Refused> {
+        let no = |reason: String| Err(Refused::NotCovered { reason });
+        for change in changes {
+            match (&change.from, &change.to, &change.offer) {
+                (_, None, _) if !self.limits.removals => {
+                    return no(format!("{} would be removed; this host forbids removals", change.name));
+                }
+                (Some(from), Some(to), _) if to.compare(from).is_lt() && !self.limits.downgrades => {
+                    return no(format!("{} would go back to {to}; this host forbids downgrades", change.name));
+                }
+                (_, Some(_), None) => return no(format!("{} names no origin", change.name)),
+                (_, Some(_), Some(offer)) if !self.limits.origins.contains(&offer.origin) => {
+                    return no(format!("{} comes from `{}`; this host allows {:?}", change.name, offer.origin, self.limits.origins));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Statement {
+    /// Whether the statement covers this plan, cohort, rehearsal and host now.
+    ///
+    /// # Errors
+    /// Says what is not covered.
+    pub fn covers(&self, plan: Digest, cohort: Digest, rehearsal: Digest, host: HostId, now: Timestamp) -> Result<(), Refused> {
+        let no = |reason: &str| Err(Refused::NotCovered { reason: reason.to_owned() });
+        if self.plan != plan {
+            return no("another plan was approved");
+        }
+        if self.rehearsals.get(&cohort) != Some(&rehearsal) {
+            return no("another rehearsal of this cohort was approved");
+        }
+        if !self.hosts.contains(&host) {
+            return no("this host is not among the approved ones");
+        }
+        if now >= self.expires {
+            return no("the approval has expired");
+        }
+        if !self.window.is_empty() && !self.window.iter().any(|w| w.start <= now && now < w.last_start.min(w.end)) {
+            return no("outside of the approved window");
+        }
+        Ok(())
+    }
+}

@@ -1,1 +1,301 @@
-//! To come.
+//! Events: every decision and transition, in one log. A released type never changes; an unknown type refuses to start.
+
+use crate::{
+    Digest, Timestamp, canonical,
+    id::{ChangeId, DirectiveId, HostId, RolloutId, TokenId, TransactionId},
+    inventory::Labels,
+    protocol::Report,
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Version of the event form.
+pub const VERSION: u32 = 1;
+
+/// One event as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// [`VERSION`].
+    pub v: u32,
+    /// Place in the log, from 0.
+    pub seq: u64,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// Who decided: `server`, `uid:0`, `host_…`, `person:<name>`; opaque.
+    pub actor: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub data: Data,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", content = "data")]
+pub enum Data {
+    /// The server came up; `after_crash` if its predecessor did not end in order.
+    #[serde(rename = "server.started")]
+    ServerStarted {
+        /// Program version.
+        version: String,
+        /// The policy in force.
+        policy: Digest,
+    },
+    /// An enrolment token was made.
+    #[serde(rename = "token.created")]
+    TokenCreated {
+        /// The token.
+        token: TokenId,
+        /// Digest of the secret.
+        hash: Digest,
+        /// One hour later.
+        expires: Timestamp,
+        /// Labels that the host gets.
+        labels: Labels,
+    },
+    /// A host joined.
+    #[serde(rename = "host.enrolled")]
+    HostEnrolled {
+        /// The host.
+        host: HostId,
+        /// With this token.
+        token: TokenId,
+        /// As the host says.
+        hostname: String,
+        /// Assigned by the server.
+        labels: Labels,
+        /// SHA-256 of the certificate.
+        certificate: Digest,
+        /// Read-only.
+        observe: bool,
+    },
+    /// What a host holds changed.
+    #[serde(rename = "inventory.changed")]
+    InventoryChanged {
+        /// The host.
+        host: HostId,
+        /// The inventory blob.
+        inventory: Digest,
+        /// Its base.
+        base: Digest,
+        /// Packages, for people.
+        packages: u32,
+    },
+    /// A host went from patching to observing or back, at the host itself.
+    #[serde(rename = "host.observe-changed")]
+    ObserveChanged {
+        /// The host.
+        host: HostId,
+        /// Read-only now.
+        observe: bool,
+    },
+    /// A host has not been heard of for too long.
+    #[serde(rename = "host.lost")]
+    HostLost {
+        /// The host.
+        host: HostId,
+    },
+    /// A lost host is back.
+    #[serde(rename = "host.returned")]
+    HostReturned {
+        /// The host.
+        host: HostId,
+    },
+    /// A host left for good.
+    #[serde(rename = "host.retired")]
+    HostRetired {
+        /// The host.
+        host: HostId,
+    },
+    /// An archive's verified state is new.
+    #[serde(rename = "archive.updated")]
+    ArchiveUpdated {
+        /// Its name in the policy.
+        archive: String,
+        /// SHA-256 of the InRelease file.
+        inrelease: Digest,
+        /// Its `Date`.
+        date: Timestamp,
+    },
+    /// An archive gave something that is not trusted.
+    #[serde(rename = "archive.refused")]
+    ArchiveRefused {
+        /// Its name in the policy.
+        archive: String,
+        /// Why.
+        why: String,
+    },
+    /// A directive was signed for a host.
+    #[serde(rename = "directive.issued")]
+    DirectiveIssued {
+        /// The directive.
+        directive: DirectiveId,
+        /// The host.
+        host: HostId,
+        /// Its sequence.
+        sequence: u64,
+        /// `resolve`, `rehearse`, `apply`, `undo`.
+        order: String,
+        /// Blob of the signed directive.
+        blob: Digest,
+        /// The transaction, for apply and undo.
+        txn: Option<TransactionId>,
+        /// The cohort, for rehearse and apply.
+        cohort: Option<Digest>,
+        /// The plan, for rehearse and apply.
+        plan: Option<Digest>,
+        /// The rollout, for apply and undo.
+        rollout: Option<RolloutId>,
+        /// From when on it is refused.
+        expires: Timestamp,
+    },
+    /// A host reported.
+    #[serde(rename = "host.reported")]
+    HostReported {
+        /// The host.
+        host: HostId,
+        /// The report.
+        report: Report,
+    },
+    /// A plan was made.
+    #[serde(rename = "plan.created")]
+    PlanCreated {
+        /// Its name.
+        plan: Digest,
+        /// The group.
+        group: String,
+        /// Members of each cohort.
+        cohorts: BTreeMap<Digest, Vec<HostId>>,
+        /// Distinct approvers needed.
+        approvals: u32,
+        /// Updates left out, with the reason.
+        excluded: BTreeMap<String, String>,
+    },
+    /// A change was submitted.
+    #[serde(rename = "change.submitted")]
+    ChangeSubmitted {
+        /// The change.
+        change: ChangeId,
+        /// The plan.
+        plan: Digest,
+        /// Blob of the statement that approvers sign.
+        statement: Digest,
+        /// The author.
+        author: String,
+    },
+    /// A person approved.
+    #[serde(rename = "change.approved")]
+    ChangeApproved {
+        /// The change.
+        change: ChangeId,
+        /// The person.
+        person: String,
+        /// The SSH signature.
+        signature: String,
+    },
+    /// A person rejected.
+    #[serde(rename = "change.rejected")]
+    ChangeRejected {
+        /// The change.
+        change: ChangeId,
+        /// Why.
+        reason: String,
+    },
+    /// A rollout began.
+    #[serde(rename = "rollout.started")]
+    RolloutStarted {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The change.
+        change: ChangeId,
+        /// The plan.
+        plan: Digest,
+        /// What it does and in which order.
+        setup: crate::rollout::Setup,
+    },
+    /// A wave passed its gate.
+    #[serde(rename = "rollout.wave-passed")]
+    WavePassed {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The wave, from 0.
+        wave: u32,
+        /// What has been shown.
+        shown: String,
+    },
+    /// A rollout stands still until somebody resumes it.
+    #[serde(rename = "rollout.paused")]
+    RolloutPaused {
+        /// The rollout.
+        rollout: RolloutId,
+    },
+    /// It goes on.
+    #[serde(rename = "rollout.resumed")]
+    RolloutResumed {
+        /// The rollout.
+        rollout: RolloutId,
+    },
+    /// It ended: completed, halted by a gate, aborted by a person.
+    #[serde(rename = "rollout.ended")]
+    RolloutEnded {
+        /// The rollout.
+        rollout: RolloutId,
+        /// How.
+        end: crate::rollout::End,
+    },
+    /// It cannot go on for now.
+    #[serde(rename = "rollout.blocked")]
+    RolloutBlocked {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The hosts that block it.
+        by: Vec<HostId>,
+        /// For people.
+        why: String,
+    },
+}
+
+/// Why stored bytes are no event of this program.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Malformed, or of a type or version that this program does not know.
+    #[error("event {seq}: {why}; a newer version of fother is needed to read this log")]
+    Unknown {
+        /// Place in the log.
+        seq: u64,
+        /// For people.
+        why: String,
+    },
+    /// At another place than it says.
+    #[error("event {seq} says that it is event {says}")]
+    Place {
+        /// Place in the log.
+        seq: u64,
+        /// What it says.
+        says: u64,
+    },
+}
+
+impl Event {
+    /// The bytes to store.
+    ///
+    /// # Errors
+    /// Where it has no canonical form.
+    pub fn bytes(&self) -> Result<Vec<u8>, canonical::Error> {
+        canonical::to_vec(self)
+    }
+
+    /// Reads stored bytes at place `seq`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn parse(seq: u64, bytes: &[u8]) -> Result<Self, Error> {
+        let event: Self = serde_json::from_slice(bytes).map_err(|error| Error::Unknown { seq, why: error.to_string() })?;
+        if event.v != VERSION {
+            return Err(Error::Unknown { seq, why: format!("version {}", event.v) });
+        }
+        if event.seq != seq {
+            return Err(Error::Place { seq, says: event.seq });
+        }
+        Ok(event)
+    }
+}

@@ -1,1 +1,247 @@
-//! To come.
+//! Plans: resolutions grouped into cohorts, named by digest. Pure and deterministic: same state, same digest.
+
+use crate::{
+    Digest, canonical,
+    id::HostId,
+    inventory::{Closes, Labels},
+    policy::{Budget, Check, ConfigFiles, Group, Policy, Strategy},
+    resolution::{PackageChange, Resolution},
+};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most hosts in one plan: the plan's and the rollout's events name every host and must fit into one event.
+pub const HOSTS_MAX: usize = 400;
+
+/// Hosts with the same transaction. The blob that an agent gets, with a Merkle proof that its plan holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cohort {
+    /// The exact transaction, sorted by name.
+    pub changes: Vec<PackageChange>,
+    /// Member hosts, each with the base it must still match.
+    pub hosts: BTreeMap<HostId, Digest>,
+    /// Checks that say whether a member is healthy.
+    pub checks: Vec<Check>,
+    /// How long a member must stay healthy, in seconds.
+    pub soak_s: u32,
+    /// Configuration-file conflicts.
+    pub config_files: ConfigFiles,
+}
+
+impl Cohort {
+    /// Name of this cohort.
+    ///
+    /// # Errors
+    /// Where it has no canonical form.
+    pub fn digest(&self) -> Result<Digest, canonical::Error> {
+        Ok(Digest::of_kind("cohort", &canonical::to_vec(self)?))
+    }
+
+    /// The CVEs that the transaction closes.
+    #[must_use]
+    pub fn cves(&self) -> BTreeSet<&str> {
+        self.changes.iter().flat_map(|change| change.closes.iter().map(|closes| closes.cve.as_str())).collect()
+    }
+
+    /// Source packages that the transaction changes.
+    #[must_use]
+    pub fn sources(&self) -> BTreeSet<&str> {
+        self.changes.iter().map(|change| change.source.as_str()).collect()
+    }
+}
+
+/// The manifest; its digest is the plan's name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Group that is patched.
+    pub group: String,
+    /// Selector of the group when the plan was made.
+    pub select: String,
+    /// Policy that the plan was made under.
+    pub policy: Digest,
+    /// Disruption budget.
+    pub budget: Budget,
+    /// Rollout strategy.
+    pub rollout: Strategy,
+    /// Window by name.
+    pub window: String,
+    /// Distinct approvers needed.
+    pub approvals: u32,
+    /// Seconds from the rollout's start during which an undo is covered.
+    pub undo_s: u64,
+    /// Updates left out by source package, with the reason.
+    pub excluded: BTreeMap<String, String>,
+    /// Sorted digests of the cohort blobs; Merkle leaves in this order.
+    pub cohorts: Vec<Digest>,
+}
+
+impl Plan {
+    /// Name of this plan.
+    ///
+    /// # Errors
+    /// Where it has no canonical form.
+    pub fn digest(&self) -> Result<Digest, canonical::Error> {
+        Ok(Digest::of_kind("plan", &canonical::to_vec(self)?))
+    }
+}
+
+/// One host as the planner sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanHost {
+    /// Its id.
+    pub id: HostId,
+    /// Labels that the server assigned.
+    pub labels: Labels,
+    /// What it said it would do; `None` if it has not answered.
+    pub resolution: Option<Resolution>,
+}
+
+/// A finished plan with its cohorts, and who is not in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// The manifest.
+    pub plan: Plan,
+    /// The cohorts by digest.
+    pub cohorts: BTreeMap<Digest, Cohort>,
+    /// Hosts of the group that need nothing.
+    pub up_to_date: Vec<HostId>,
+    /// Hosts of the group that gave no answer: unknown, named, never dropped.
+    pub unknown: Vec<HostId>,
+}
+
+/// Why no plan could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such group.
+    #[error("there is no group `{0}` in the policy")]
+    NoGroup(String),
+    /// Selector of the group fails.
+    #[error("group `{group}`: {why}")]
+    Selector {
+        /// Group name.
+        group: String,
+        /// For people.
+        why: String,
+    },
+    /// More than [`HOSTS_MAX`] hosts.
+    #[error("the group has {0} hosts; one plan holds at most {HOSTS_MAX}")]
+    TooLarge(usize),
+    /// No canonical form.
+    #[error(transparent)]
+    Canonical(#[from] canonical::Error),
+}
+
+/// Makes the plan of one group. `closes` names the CVEs by (package, target version) as read from the signed packages.
+///
+/// # Errors
+/// See [`Error`].
+pub fn plan(
+    policy: &Policy,
+    group_name: &str,
+    hosts: &[PlanHost],
+    closes: &BTreeMap<(String, String), Vec<Closes>>,
+    excluded: &BTreeMap<String, String>,
+) -> Result<Planned, Error> {
+    let group = policy.group.get(group_name).ok_or_else(|| Error::NoGroup(group_name.to_owned()))?;
+    let mut grouped: BTreeMap<Vec<u8>, Cohort> = BTreeMap::new();
+    let (mut up_to_date, mut unknown, mut members) = (Vec::new(), Vec::new(), 0);
+    for host in hosts {
+        let member =
+            crate::policy::selects(&group.select, &host.labels).map_err(|why| Error::Selector { group: group_name.to_owned(), why })?;
+        if !member {
+            continue;
+        }
+        members += 1;
+        match &host.resolution {
+            None => unknown.push(host.id),
+            Some(resolution) if resolution.changes.is_empty() => up_to_date.push(host.id),
+            Some(resolution) => {
+                let changes = with_closes(&resolution.changes, closes);
+                let key = canonical::to_vec(&changes)?;
+                let cohort = grouped.entry(key).or_insert_with(|| empty_cohort(policy, group, changes));
+                cohort.hosts.insert(host.id, resolution.base);
+            }
+        }
+    }
+    if members > HOSTS_MAX {
+        return Err(Error::TooLarge(members));
+    }
+    up_to_date.sort_unstable();
+    unknown.sort_unstable();
+    let cohorts =
+        grouped.into_values().map(|cohort| cohort.digest().map(|digest| (digest, cohort))).collect::<Result<BTreeMap<_, _>, _>>()?;
+    let plan = Plan {
+        group: group_name.to_owned(),
+        select: group.select.clone(),
+        policy: policy.digest()?,
+        budget: group.budget.clone(),
+        rollout: group.rollout.clone(),
+        window: group.window.clone(),
+        approvals: group.approvals,
+        undo_s: group.undo_s,
+        excluded: excluded.clone(),
+        cohorts: cohorts.keys().copied().collect(),
+    };
+    Ok(Planned { plan, cohorts, up_to_date, unknown })
+}
+
+fn empty_cohort(policy: &Policy, group: &Group, changes: Vec<PackageChange>) -> Cohort {
+    Cohort {
+        changes,
+        hosts: BTreeMap::new(),
+        checks: policy.checks_of(group),
+        soak_s: group.rollout.soak_s,
+        config_files: group.config_files,
+    }
+}
+
+fn with_closes(changes: &[PackageChange], closes: &BTreeMap<(String, String), Vec<Closes>>) -> Vec<PackageChange> {
+    let mut changes = changes.to_vec();
+    for change in &mut changes {
+        let Some(to) = &change.to else { continue };
+        if let Some(found) = closes.get(&(change.name.clone(), to.as_str().to_owned())) {
+            change.closes = found.clone();
+            change.closes.sort();
+            change.closes.dedup();
+            if !found.is_empty() {
+                change.class = crate::package::UpdateClass::Security;
+            }
+        }
+    }
+    changes.sort();
+    changes
+}
+
+/// Orders the plan's hosts into waves: the canary first, dissimilar hosts first (each cohort and role early), then cumulative shares of the rest.
+#[must_use]
+pub fn waves(plan: &Plan, cohorts: &BTreeMap<Digest, Cohort>, labels: &BTreeMap<HostId, Labels>) -> Vec<Vec<HostId>> {
+    let mut kinds: BTreeMap<(Digest, String), Vec<HostId>> = BTreeMap::new();
+    for (digest, cohort) in cohorts {
+        for host in cohort.hosts.keys() {
+            let role = labels.get(host).and_then(|labels| labels.get("role")).cloned().unwrap_or_default();
+            kinds.entry((*digest, role)).or_default().push(*host);
+        }
+    }
+    let total: usize = kinds.values().map(Vec::len).sum();
+    let mut queues: Vec<std::vec::IntoIter<HostId>> = kinds.into_values().map(Vec::into_iter).collect();
+    let mut order = Vec::with_capacity(total);
+    while order.len() < total {
+        order.extend(queues.iter_mut().filter_map(Iterator::next));
+    }
+    let canary = (plan.rollout.canary as usize).min(total);
+    let rest = order.split_off(canary);
+    let mut waves = vec![order];
+    let (mut done, all) = (0, rest.len());
+    for share in &plan.rollout.waves {
+        let until = share.of(all).clamp(done, all);
+        if until > done {
+            waves.push(rest[done..until].to_vec());
+            done = until;
+        }
+    }
+    if done < all {
+        waves.push(rest[done..].to_vec());
+    }
+    waves.retain(|wave| !wave.is_empty());
+    waves
+}

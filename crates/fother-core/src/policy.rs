@@ -1,6 +1,8 @@
 //! What a team decides once and keeps in files: checks, groups, windows, budgets, rollout strategies, approvals.
 
-use serde::{Deserialize, Serialize};
+use crate::{Digest, canonical, inventory::Labels};
+use serde::{Deserialize, Serialize, de};
+use std::collections::BTreeMap;
 
 /// One question that a healthy host answers well. Data only: what to run as a hook stands in a root-owned file on the host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -56,5 +58,292 @@ impl Check {
         match self {
             Self::Http { name, .. } | Self::Unit { name, .. } | Self::Hook { name, .. } => name,
         }
+    }
+}
+
+/// A share of a group: a count or a percentage, written `2` or `"20%"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Share {
+    /// So many hosts.
+    Count(u32),
+    /// So many hundredths of the group, 0 to 100.
+    Percent(u8),
+}
+
+impl Share {
+    /// Hosts out of `total`: a percentage rounds down but is at least 1.
+    #[must_use]
+    pub fn of(self, total: usize) -> usize {
+        match self {
+            Self::Count(count) => count as usize,
+            Self::Percent(percent) => (total * usize::from(percent) / 100).max(1),
+        }
+    }
+}
+
+impl Serialize for Share {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Count(count) => serializer.serialize_u32(*count),
+            Self::Percent(percent) => serializer.collect_str(&format_args!("{percent}%")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Count(u32),
+            Text(String),
+        }
+        match Either::deserialize(deserializer)? {
+            Either::Count(count) => Ok(Self::Count(count)),
+            Either::Text(text) => text
+                .strip_suffix('%')
+                .and_then(|number| number.parse().ok())
+                .filter(|percent: &u8| *percent <= 100)
+                .map(Self::Percent)
+                .ok_or_else(|| de::Error::custom(format!("`{text}` is no share: write a count such as 2 or a percentage such as \"20%\""))),
+        }
+    }
+}
+
+/// How many hosts of a group may be out of service at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// Counted over the whole group.
+    pub unavailable: Share,
+    /// Hosts of one zone only at any time.
+    #[serde(default)]
+    pub one_zone_at_a_time: bool,
+}
+
+/// Canary, waves and soak.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Strategy {
+    /// Hosts in the first wave.
+    pub canary: u32,
+    /// Cumulative shares of the rest; the last wave always takes everybody who is left.
+    pub waves: Vec<Share>,
+    /// How long a host must stay healthy after its transaction, in seconds.
+    pub soak_s: u32,
+}
+
+/// What to do with configuration files that both the administrator and the package changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ConfigFiles {
+    /// Keep the administrator's.
+    #[default]
+    Keep,
+    /// Take the package's.
+    Replace,
+    /// Change nothing and stop.
+    Stop,
+}
+
+/// A group of hosts and how it is patched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// CEL expression over the labels that the server assigned.
+    pub select: String,
+    /// Name of a window, or `always`.
+    pub window: String,
+    /// Disruption budget.
+    pub budget: Budget,
+    /// Rollout strategy.
+    pub rollout: Strategy,
+    /// Names of checks.
+    pub checks: Vec<String>,
+    /// Distinct people who must approve, the author not among them.
+    pub approvals: u32,
+    /// Configuration-file conflicts.
+    #[serde(default)]
+    pub config_files: ConfigFiles,
+    /// How long after the start of the rollout an undo is covered by the approval, in seconds. Default 30 days.
+    #[serde(default = "thirty_days_s")]
+    pub undo_s: u64,
+}
+
+fn thirty_days_s() -> u64 {
+    30 * 86_400
+}
+
+/// An archive that updates may come from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Archive {
+    /// Base address, no trailing slash.
+    pub uri: String,
+    /// Suite.
+    pub suite: String,
+    /// Components.
+    pub components: Vec<String>,
+    /// Path of the keyring on the server.
+    pub signed_by: String,
+    /// Oldest acceptable `Date` in days where the archive gives no `Valid-Until`.
+    #[serde(default)]
+    pub max_age_days: Option<u32>,
+}
+
+/// A team's policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Groups by name.
+    #[serde(default)]
+    pub group: BTreeMap<String, Group>,
+    /// Windows by name.
+    #[serde(default)]
+    pub window: BTreeMap<String, crate::window::Window>,
+    /// Checks by name; the name inside each check repeats the key.
+    #[serde(default)]
+    pub check: BTreeMap<String, Check>,
+    /// Archives by name.
+    #[serde(default)]
+    pub archive: BTreeMap<String, Archive>,
+}
+
+/// A policy that cannot be used, all reasons at once.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("the policy has {} error(s):\n{}", .0.len(), .0.join("\n"))]
+pub struct PolicyError(pub Vec<String>);
+
+impl Policy {
+    /// Reads and checks `fother.toml`.
+    ///
+    /// # Errors
+    /// Unknown keys, unknown names, selectors that do not compile, empty lists.
+    pub fn parse(text: &str) -> Result<Self, PolicyError> {
+        let policy: Self = toml::from_str(text).map_err(|error| PolicyError(vec![error.to_string()]))?;
+        let errors = policy.errors();
+        if errors.is_empty() { Ok(policy) } else { Err(PolicyError(errors)) }
+    }
+
+    fn errors(&self) -> Vec<String> {
+        let mut errors = Vec::new();
+        for (name, group) in &self.group {
+            if let Err(why) = selects(&group.select, &Labels::new()) {
+                errors.push(format!("group.{name}.select: {why}"));
+            }
+            if group.window != "always" && !self.window.contains_key(&group.window) {
+                errors.push(format!("group.{name}.window: there is no window `{}`; known: always {}", group.window, known(&self.window)));
+            }
+            for check in &group.checks {
+                if !self.check.contains_key(check) {
+                    errors.push(format!("group.{name}.checks: there is no check `{check}`; known: {}", known(&self.check)));
+                }
+            }
+            if group.checks.is_empty() {
+                errors.push(format!("group.{name}.checks: empty: a group without a check can never be shown healthy"));
+            }
+            if group.rollout.canary == 0 {
+                errors.push(format!("group.{name}.rollout.canary: at least 1"));
+            }
+            if group.approvals == 0 {
+                errors.push(format!("group.{name}.approvals: at least 1: nothing is changed without somebody else's approval"));
+            }
+            if group.budget.unavailable == Share::Count(0) || group.budget.unavailable == Share::Percent(0) {
+                errors.push(format!("group.{name}.budget.unavailable: zero would never patch anything"));
+            }
+        }
+        for (name, check) in &self.check {
+            if check.name() != name {
+                errors.push(format!("check.{name}.name: must repeat the key `{name}`"));
+            }
+        }
+        errors
+    }
+
+    /// Name of this policy.
+    ///
+    /// # Errors
+    /// Where it has no canonical form.
+    pub fn digest(&self) -> Result<Digest, canonical::Error> {
+        Ok(Digest::of_kind("policy", &canonical::to_vec(self)?))
+    }
+
+    /// The checks of a group, in its order.
+    #[must_use]
+    pub fn checks_of(&self, group: &Group) -> Vec<Check> {
+        group.checks.iter().filter_map(|name| self.check.get(name).cloned()).collect()
+    }
+}
+
+fn known<T>(map: &BTreeMap<String, T>) -> String {
+    map.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether a CEL selector picks a host with these labels; a label that the host lacks reads as `""`.
+///
+/// # Errors
+/// Where the selector does not compile or does not answer with a boolean.
+pub fn selects(selector: &str, labels: &Labels) -> Result<bool, String> {
+    if selector.len() > SELECTOR_BYTES_MAX {
+        return Err(format!("the selector is longer than {SELECTOR_BYTES_MAX} bytes"));
+    }
+    let program = cel::Program::compile(selector).map_err(|error| format!("`{selector}` is no CEL expression: {error}"))?;
+    let mut context = cel::Context::default();
+    for variable in program.references().variables() {
+        let value = labels.get(variable).cloned().unwrap_or_default();
+        context.add_variable_from_value(variable, value);
+    }
+    match program.execute(&context) {
+        Ok(cel::Value::Bool(answer)) => Ok(answer),
+        Ok(other) => Err(format!("`{selector}` answers {other:?}, not true or false")),
+        Err(error) => Err(format!("`{selector}` cannot be evaluated: {error}")),
+    }
+}
+
+/// Longest selector, in bytes.
+pub const SELECTOR_BYTES_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        [group.web]
+        select = 'role == "web" && env == "prod"'
+        window = "always"
+        budget = { unavailable = "20%", one_zone_at_a_time = true }
+        rollout = { canary = 1, waves = ["50%", "100%"], soak_s = 5 }
+        checks = ["http-ok"]
+        approvals = 1
+        [check.http-ok]
+        kind = "http"
+        name = "http-ok"
+        url = "http://127.0.0.1/healthz"
+        status = 200
+    "#;
+
+    #[test]
+    fn a_policy_is_read_and_selects_by_labels() {
+        let policy = Policy::parse(GOOD).unwrap();
+        let labels = |role: &str| Labels::from([("role".to_owned(), role.to_owned()), ("env".to_owned(), "prod".to_owned())]);
+        let select = &policy.group["web"].select;
+        assert_eq!(selects(select, &labels("web")), Ok(true));
+        assert_eq!(selects(select, &labels("db")), Ok(false));
+        assert_eq!(selects(select, &Labels::new()), Ok(false));
+    }
+
+    #[test]
+    fn every_error_is_told_at_once() {
+        let bad = GOOD.replace("\"always\"", "\"sunday\"").replace("approvals = 1", "approvals = 0").replace("role ==", "role = =");
+        assert_eq!(Policy::parse(&bad).unwrap_err().0.len(), 3);
+        assert!(Policy::parse(&format!("{GOOD}\nunknown = 1")).is_err());
+    }
+
+    #[test]
+    fn a_percentage_rounds_down_but_is_at_least_one() {
+        assert_eq!(Share::Percent(20).of(9), 1);
+        assert_eq!(Share::Percent(20).of(10), 2);
+        assert_eq!(Share::Percent(1).of(10), 1);
+        assert_eq!(Share::Count(3).of(1), 3);
     }
 }

@@ -1,1 +1,377 @@
-//! To come.
+//! State: a fold over events. The fold reads no blobs, no clock, nothing but the event.
+
+use crate::{
+    Digest, Timestamp,
+    change::Change,
+    event::{Data, Event},
+    id::{ChangeId, DirectiveId, HostId, RolloutId, TokenId, TransactionId},
+    inventory::Labels,
+    protocol::{Outcome, Report},
+    rehearsal::Verdict,
+    rollout::{Phase, Rollout},
+};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// An enrolment token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Token {
+    /// Digest of its secret.
+    pub hash: Digest,
+    /// When it expires.
+    pub expires: Timestamp,
+    /// Labels that it gives.
+    pub labels: Labels,
+    /// Whether it was used.
+    pub used: bool,
+}
+
+/// A host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Host {
+    /// As the host says; hostile text.
+    pub hostname: String,
+    /// Assigned by the server.
+    pub labels: Labels,
+    /// SHA-256 of its certificate.
+    pub certificate: Digest,
+    /// Read-only.
+    pub observe: bool,
+    /// Newest inventory.
+    pub inventory: Option<Digest>,
+    /// Newest base.
+    pub base: Option<Digest>,
+    /// Packages.
+    pub packages: u32,
+    /// Sequence of the last directive.
+    pub sequence: u64,
+    /// Reports stored up to here.
+    pub acknowledged: u64,
+    /// Newest resolution with its base.
+    pub resolution: Option<(Digest, Digest)>,
+    /// Not heard of.
+    pub lost: bool,
+    /// Left for good.
+    pub retired: bool,
+    /// Refusals that it reported, newest last, at most [`REFUSALS_KEPT`].
+    pub refusals: Vec<String>,
+}
+
+/// Refusals kept per host.
+pub const REFUSALS_KEPT: usize = 16;
+
+/// A directive that was issued.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Issued {
+    /// The host.
+    pub host: HostId,
+    /// Its sequence.
+    pub sequence: u64,
+    /// `resolve`, `rehearse`, `apply`, `undo`.
+    pub order: String,
+    /// Blob of the signed directive.
+    pub blob: Digest,
+    /// Transaction.
+    pub txn: Option<TransactionId>,
+    /// Cohort.
+    pub cohort: Option<Digest>,
+    /// Plan.
+    pub plan: Option<Digest>,
+    /// Rollout.
+    pub rollout: Option<RolloutId>,
+    /// Expiry.
+    pub expires: Timestamp,
+    /// Its final outcome.
+    pub outcome: Option<Outcome>,
+}
+
+/// A cohort of a plan and its rehearsal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct CohortState {
+    /// Members.
+    pub hosts: Vec<HostId>,
+    /// Report and verdict.
+    pub rehearsal: Option<(Digest, Verdict)>,
+    /// Source packages of the smallest failing set.
+    pub failing: Vec<String>,
+}
+
+/// A plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PlanState {
+    /// Group.
+    pub group: String,
+    /// Cohorts.
+    pub cohorts: BTreeMap<Digest, CohortState>,
+    /// Distinct approvers needed.
+    pub approvals: u32,
+    /// Updates left out.
+    pub excluded: BTreeMap<String, String>,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+impl PlanState {
+    /// The worst verdict of its cohorts; `None` while a rehearsal is missing.
+    #[must_use]
+    pub fn verdict(&self) -> Option<Verdict> {
+        let verdicts: Option<Vec<Verdict>> = self.cohorts.values().map(|cohort| cohort.rehearsal.map(|(_, verdict)| verdict)).collect();
+        Some(verdicts?.into_iter().max().unwrap_or(Verdict::Passes))
+    }
+}
+
+/// An archive's newest verified state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ArchiveState {
+    /// SHA-256 of the InRelease file.
+    pub inrelease: Option<Digest>,
+    /// Its `Date`.
+    pub date: Option<Timestamp>,
+    /// Why its last state was refused; cleared by a good one.
+    pub refused: Option<String>,
+}
+
+/// Everything that the log says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct State {
+    /// Number of events.
+    pub size: u64,
+    /// Time of the last event.
+    pub head: Timestamp,
+    /// Tokens.
+    pub tokens: BTreeMap<TokenId, Token>,
+    /// Hosts.
+    pub hosts: BTreeMap<HostId, Host>,
+    /// Directives.
+    pub directives: BTreeMap<DirectiveId, Issued>,
+    /// Plans.
+    pub plans: BTreeMap<Digest, PlanState>,
+    /// Changes.
+    pub changes: BTreeMap<ChangeId, Change>,
+    /// Rollouts.
+    pub rollouts: BTreeMap<RolloutId, Rollout>,
+    /// Archives.
+    pub archives: BTreeMap<String, ArchiveState>,
+}
+
+impl State {
+    /// Takes one event in. Events must come in the order of the log.
+    pub fn fold(&mut self, event: &Event) {
+        self.size = event.seq + 1;
+        self.head = self.head.max(event.at);
+        match &event.data {
+            Data::ServerStarted { .. } => {}
+            Data::TokenCreated { .. }
+            | Data::HostEnrolled { .. }
+            | Data::InventoryChanged { .. }
+            | Data::ObserveChanged { .. }
+            | Data::HostLost { .. }
+            | Data::HostReturned { .. }
+            | Data::HostRetired { .. } => self.fold_host(&event.data),
+            Data::ArchiveUpdated { archive, inrelease, date } => {
+                let state = ArchiveState { inrelease: Some(*inrelease), date: Some(*date), refused: None };
+                self.archives.insert(archive.clone(), state);
+            }
+            Data::ArchiveRefused { archive, why } => {
+                let state = self.archives.entry(archive.clone()).or_insert(ArchiveState { inrelease: None, date: None, refused: None });
+                state.refused = Some(why.clone());
+            }
+            Data::DirectiveIssued { .. } => self.fold_directive(&event.data, event.at),
+            Data::HostReported { host, report } => self.fold_report(*host, report, event.at),
+            Data::PlanCreated { .. } | Data::ChangeSubmitted { .. } | Data::ChangeApproved { .. } | Data::ChangeRejected { .. } => {
+                self.fold_change(&event.data, event.at);
+            }
+            Data::RolloutStarted { .. }
+            | Data::WavePassed { .. }
+            | Data::RolloutPaused { .. }
+            | Data::RolloutResumed { .. }
+            | Data::RolloutEnded { .. }
+            | Data::RolloutBlocked { .. } => self.fold_rollout(&event.data, event.at),
+        }
+    }
+
+    fn fold_host(&mut self, data: &Data) {
+        match data {
+            Data::TokenCreated { token, hash, expires, labels } => {
+                self.tokens.insert(*token, Token { hash: *hash, expires: *expires, labels: labels.clone(), used: false });
+            }
+            Data::HostEnrolled { host, token, hostname, labels, certificate, observe } => {
+                if let Some(token) = self.tokens.get_mut(token) {
+                    token.used = true;
+                }
+                let new = Host {
+                    hostname: hostname.clone(),
+                    labels: labels.clone(),
+                    certificate: *certificate,
+                    observe: *observe,
+                    inventory: None,
+                    base: None,
+                    packages: 0,
+                    sequence: 0,
+                    acknowledged: 0,
+                    resolution: None,
+                    lost: false,
+                    retired: false,
+                    refusals: Vec::new(),
+                };
+                self.hosts.insert(*host, new);
+            }
+            Data::InventoryChanged { host, inventory, base, packages } => {
+                if let Some(host) = self.hosts.get_mut(host) {
+                    (host.inventory, host.base, host.packages) = (Some(*inventory), Some(*base), *packages);
+                }
+            }
+            Data::ObserveChanged { host, observe } => {
+                if let Some(host) = self.hosts.get_mut(host) {
+                    host.observe = *observe;
+                }
+            }
+            Data::HostLost { host } | Data::HostReturned { host } => {
+                let lost = matches!(data, Data::HostLost { .. });
+                if let Some(host) = self.hosts.get_mut(host) {
+                    host.lost = lost;
+                }
+            }
+            Data::HostRetired { host } => {
+                if let Some(host) = self.hosts.get_mut(host) {
+                    host.retired = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn fold_directive(&mut self, data: &Data, at: Timestamp) {
+        let Data::DirectiveIssued { directive, host, sequence, order, blob, txn, cohort, plan, rollout, expires } = data else { return };
+        if let Some(host) = self.hosts.get_mut(host) {
+            host.sequence = host.sequence.max(*sequence);
+        }
+        let issued = Issued {
+            host: *host,
+            sequence: *sequence,
+            order: order.clone(),
+            blob: *blob,
+            txn: *txn,
+            cohort: *cohort,
+            plan: *plan,
+            rollout: *rollout,
+            expires: *expires,
+            outcome: None,
+        };
+        if let (Some(rollout), Some(txn)) = (rollout.and_then(|id| self.rollouts.get_mut(&id)), *txn) {
+            let phase = match order.as_str() {
+                "undo" => Phase::Undoing { txn, at },
+                _ => Phase::Dispatched { txn, at },
+            };
+            rollout.hosts.insert(*host, phase);
+        }
+        self.directives.insert(*directive, issued);
+    }
+
+    fn fold_report(&mut self, id: HostId, report: &Report, at: Timestamp) {
+        let Some(host) = self.hosts.get_mut(&id) else { return };
+        host.acknowledged = host.acknowledged.max(report.number);
+        if let Outcome::Refused { why } = &report.outcome {
+            host.refusals.push(why.to_string());
+            let extra = host.refusals.len().saturating_sub(REFUSALS_KEPT);
+            host.refusals.drain(..extra);
+        }
+        if let Outcome::Resolved { resolution, base } = &report.outcome {
+            host.resolution = Some((*resolution, *base));
+        }
+        let Some(issued) = report.directive.and_then(|id| self.directives.get_mut(&id)) else { return };
+        if issued.host != id {
+            return;
+        }
+        if report.outcome.is_final() {
+            issued.outcome = Some(report.outcome.clone());
+        }
+        if issued.order == "rehearse"
+            && let Outcome::Rehearsed { rehearsal, verdict, failing } = &report.outcome
+            && let Some(cohort) =
+                issued.plan.and_then(|plan| self.plans.get_mut(&plan)).and_then(|plan| plan.cohorts.get_mut(&issued.cohort?))
+        {
+            cohort.rehearsal = Some((*rehearsal, *verdict));
+            cohort.failing.clone_from(failing);
+        }
+        if let Some(rollout) = issued.rollout.and_then(|id| self.rollouts.get_mut(&id)) {
+            rollout.report(id, &report.outcome, at);
+        }
+    }
+
+    fn fold_change(&mut self, data: &Data, at: Timestamp) {
+        match data {
+            Data::PlanCreated { plan, group, cohorts, approvals, excluded } => {
+                let cohorts =
+                    cohorts.iter().map(|(digest, hosts)| (*digest, CohortState { hosts: hosts.clone(), ..CohortState::default() }));
+                let new = PlanState {
+                    group: group.clone(),
+                    cohorts: cohorts.collect(),
+                    approvals: *approvals,
+                    excluded: excluded.clone(),
+                    created: at,
+                };
+                self.plans.entry(*plan).or_insert(new);
+            }
+            Data::ChangeSubmitted { change, plan, statement, author } => {
+                let new = Change {
+                    id: *change,
+                    plan: *plan,
+                    statement: *statement,
+                    author: author.clone(),
+                    submitted: at,
+                    approvals: BTreeMap::new(),
+                    needed: self.plans.get(plan).map_or(u32::MAX, |plan| plan.approvals),
+                    rejected: None,
+                    rollout: None,
+                };
+                self.changes.insert(*change, new);
+            }
+            Data::ChangeApproved { change, person, signature } => {
+                if let Some(change) = self.changes.get_mut(change) {
+                    change.approvals.insert(person.clone(), signature.clone());
+                }
+            }
+            Data::ChangeRejected { change, reason } => {
+                if let Some(change) = self.changes.get_mut(change) {
+                    change.rejected = Some(reason.clone());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn fold_rollout(&mut self, data: &Data, at: Timestamp) {
+        match data {
+            Data::RolloutStarted { rollout, change, plan, setup } => {
+                if let Some(change) = self.changes.get_mut(change) {
+                    change.rollout = Some(*rollout);
+                }
+                self.rollouts.insert(*rollout, Rollout::new(*rollout, *change, *plan, setup.clone(), at));
+            }
+            Data::WavePassed { rollout, wave, .. } => {
+                if let Some(rollout) = self.rollouts.get_mut(rollout) {
+                    rollout.waves_passed = wave + 1;
+                }
+            }
+            Data::RolloutPaused { rollout } | Data::RolloutResumed { rollout } => {
+                let paused = matches!(data, Data::RolloutPaused { .. });
+                if let Some(rollout) = self.rollouts.get_mut(rollout) {
+                    rollout.paused = paused;
+                }
+            }
+            Data::RolloutEnded { rollout, end } => {
+                if let Some(rollout) = self.rollouts.get_mut(rollout) {
+                    rollout.ended = Some(end.clone());
+                    rollout.ended_at = Some(at);
+                }
+            }
+            Data::RolloutBlocked { rollout, by, .. } => {
+                if let Some(rollout) = self.rollouts.get_mut(rollout) {
+                    rollout.blocked = by.iter().copied().collect();
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,6 +1,19 @@
 //! One host's facts and acts: inventory, resolution, rehearsal, transaction, undo, checks. Synchronous; touches the file system and processes.
 
+pub mod apt;
+pub mod apt_get;
+pub mod checks;
+pub mod command;
+pub mod dpkg;
+pub mod inventory;
 pub mod manifest;
+pub mod patchers;
+pub mod reboot;
 pub mod rehearse;
+pub mod resolve;
+pub mod root;
+pub mod scan;
+pub mod services;
+pub mod sockets;
 pub mod transact;
 pub mod undo;

@@ -276,7 +276,7 @@ fn unit_text(request: &RehearseRequest) -> String {
         .map(|word| format!(" \"{}\"", word.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$")))
         .collect();
     format!(
-        "[Unit]\nDescription=Driver of a Fother rehearsal\nIgnoreOnIsolate=yes\n\n[Service]\nType=exec\nExecStart={BINARY}{arguments}\n\
+        "[Unit]\nDescription=Driver of a Fother rehearsal\nIgnoreOnIsolate=yes\nFailureAction=poweroff-force\n\n[Service]\nType=exec\nExecStart={BINARY}{arguments}\n\
          StandardOutput=append:{EXCHANGE}/driver.log\nStandardError=append:{EXCHANGE}/driver.log\nOOMScoreAdjust=-500\nTimeoutStopSec=5\n"
     )
 }

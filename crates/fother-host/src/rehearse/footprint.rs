@@ -90,21 +90,29 @@ pub(super) fn states(root: &Path, paths: &BTreeSet<String>) -> Result<BTreeMap<S
         .collect()
 }
 
-/// What really differs; directories whose time alone differs do not count, their entries do.
+/// What really differs. A directory whose time alone differs counts only if none of its entries does: then only a passing file stood in
+/// it, and no entry would lead an undo to it.
 pub(super) fn footprint(before: &BTreeMap<String, State>, after: &BTreeMap<String, State>) -> Vec<FootprintEntry> {
-    let entry = |(path, old): (&String, &State)| {
+    let mut entries = BTreeMap::new();
+    for (path, old) in before {
         let new = after.get(path).unwrap_or(&NOTHING);
         if old.differences(new, false).is_empty() {
-            return None;
+            continue;
         }
         let effect = match (old.kind, new.kind) {
             (Kind::Absent, _) => Effect::Creates,
             (_, Kind::Absent) => Effect::Removes,
             _ => Effect::Changes,
         };
-        Some(FootprintEntry { path: path.clone(), effect })
-    };
-    before.iter().filter_map(entry).collect()
+        entries.insert(path.clone(), effect);
+    }
+    let led_to: BTreeSet<String> = entries.keys().map(|path| at::split(path).0.to_owned()).collect();
+    for (path, old) in before.iter().filter(|(path, old)| old.kind == Kind::Dir && !led_to.contains(*path)) {
+        if !old.differences(after.get(path).unwrap_or(&NOTHING), true).is_empty() {
+            entries.entry(path.clone()).or_insert(Effect::Changes);
+        }
+    }
+    entries.into_iter().map(|(path, effect)| FootprintEntry { path, effect }).collect()
 }
 
 /// Trees whose files services write on their own; what appears there after the transaction is theirs.
@@ -150,7 +158,7 @@ mod tests {
         let after = [("/a", file("x", 1)), ("/b", file("y", 1)), ("/c", file("n", 2)), ("/d", dir(2)), ("/e", State::ABSENT)];
         let map = |list: [(&str, State); 5]| list.into_iter().map(|(path, state)| (path.to_owned(), state)).collect::<BTreeMap<_, _>>();
         let effects: Vec<_> = footprint(&map(before), &map(after)).into_iter().map(|entry| (entry.path, entry.effect)).collect();
-        let wanted = [("/b", Effect::Changes), ("/c", Effect::Creates), ("/e", Effect::Removes)];
+        let wanted = [("/b", Effect::Changes), ("/c", Effect::Creates), ("/d", Effect::Changes), ("/e", Effect::Removes)];
         assert_eq!(effects, wanted.map(|(path, effect)| (path.to_owned(), effect)));
     }
 

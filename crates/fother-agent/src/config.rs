@@ -1,0 +1,176 @@
+//! Where the agent's files lie and what was pinned at enrolment; reads files only.
+
+use crate::durable;
+use ed25519_dalek::VerifyingKey;
+use fother_core::id::HostId;
+use serde::{Deserialize, Serialize};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// Name of the network half's system user.
+pub const NETWORK_USER: &str = "fother-agent";
+
+/// Directories and the network half's identity.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The executor's own directory, 0700 root: state, verified files, journals, undo archives.
+    pub data: PathBuf,
+    /// The network half's directory, 0700, owned by it: key, certificate, spool.
+    pub net: PathBuf,
+    /// Sockets.
+    pub run: PathBuf,
+    /// `trust.toml`, `agent.toml`, hooks.
+    pub etc: PathBuf,
+    /// User id of the network half: besides root the only one that may talk to the executor.
+    pub network_uid: u32,
+    /// Its group.
+    pub network_gid: u32,
+    /// Who must own the trust file: root.
+    pub owner_uid: u32,
+    /// This very program, for transient units.
+    pub binary: PathBuf,
+}
+
+/// Why the agent's own files cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Reading failed.
+    #[error("{path} cannot be read: {source}; enrol this host with `fother agent install`")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Not what enrolment wrote.
+    #[error("{path} is damaged: {why}; enrol this host again")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
+}
+
+impl Config {
+    /// The installed layout below `root` (`/` on a host).
+    #[must_use]
+    pub fn system(root: &Path, network_uid: u32, network_gid: u32, binary: PathBuf) -> Self {
+        Self {
+            data: root.join("var/lib/fother/agent"),
+            net: root.join("var/lib/fother/agent-net"),
+            run: root.join("run/fother"),
+            etc: root.join("etc/fother"),
+            network_uid,
+            network_gid,
+            owner_uid: 0,
+            binary,
+        }
+    }
+
+    /// The executor's socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.run.join("executor.sock")
+    }
+
+    /// Where the network half puts fetched bytes.
+    #[must_use]
+    pub fn spool(&self) -> PathBuf {
+        self.net.join("spool")
+    }
+
+    /// Where the transactions' journals lie.
+    #[must_use]
+    pub fn transactions(&self) -> PathBuf {
+        self.data.join("txn")
+    }
+
+    /// Whether this host only observes: `observe = true` in `agent.toml`. Anything unreadable counts as yes.
+    #[must_use]
+    pub fn observes(&self) -> bool {
+        match std::fs::read_to_string(self.etc.join("agent.toml")) {
+            Ok(text) => toml::from_str::<Switches>(&text).map_or(true, |switches| switches.observe),
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
+    }
+}
+
+/// `/etc/fother/agent.toml`.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Switches {
+    /// Read-only: neither rehearsals nor changes.
+    #[serde(default)]
+    pub observe: bool,
+}
+
+/// What enrolment pinned, root-owned, for the executor.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// This host.
+    pub host: HostId,
+    /// Directive key, 64 hexadecimal digits.
+    pub directive_key: String,
+    /// Log key in C2SP verifier form.
+    pub log_key: String,
+}
+
+impl Identity {
+    /// File name below [`Config::data`].
+    pub const FILE: &'static str = "identity.json";
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Where the host is not enrolled or the file is damaged.
+    pub fn read(config: &Config) -> Result<Self, ConfigError> {
+        read_json(&config.data.join(Self::FILE))
+    }
+
+    /// The directive key.
+    ///
+    /// # Errors
+    /// Where it is no Ed25519 key.
+    pub fn key(&self) -> Result<VerifyingKey, ConfigError> {
+        let damaged = |why: &str| ConfigError::Damaged { path: PathBuf::from(Self::FILE), why: why.to_owned() };
+        let bytes =
+            fother_core::Digest::from_hex(&self.directive_key).map_err(|_| damaged("the directive key is not 64 hexadecimal digits"))?;
+        VerifyingKey::from_bytes(&bytes.0).map_err(|_| damaged("the directive key is no Ed25519 key"))
+    }
+}
+
+/// What the network half needs; lies in its own directory.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Client {
+    /// `https://address:port`.
+    pub server: String,
+    /// The only CA that is believed, PEM.
+    pub ca: String,
+    /// This host's certificate, PEM.
+    pub certificate: String,
+}
+
+impl Client {
+    /// File name below [`Config::net`].
+    pub const FILE: &'static str = "client.json";
+    /// The private key beside it, PEM, 0600.
+    pub const KEY_FILE: &'static str = "key.pem";
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Where the host is not enrolled or the file is damaged.
+    pub fn read(config: &Config) -> Result<Self, ConfigError> {
+        read_json(&config.net.join(Self::FILE))
+    }
+}
+
+fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, ConfigError> {
+    let bytes = durable::read_bounded(path, 1 << 20).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    serde_json::from_slice(&bytes).map_err(|error| ConfigError::Damaged { path: path.to_owned(), why: error.to_string() })
+}

@@ -1,0 +1,8 @@
+//! Tests of the agent over a fake host in a temporary directory.
+
+mod apply;
+mod crash;
+mod harness;
+mod hostile;
+mod refusals;
+mod wire;

@@ -1,0 +1,179 @@
+//! Whether an apply order may be carried out: trust file, approvals, plan, cohort, rehearsal, base, limits. Reads files, changes nothing.
+
+use crate::{config::Config, durable, ipc::Need, spool::Store};
+use fother_core::{
+    Digest, Timestamp,
+    approval::{Refused as NotApproved, Statement, Trust},
+    directive::{IndexPin, Order},
+    id::HostId,
+    plan::{Cohort, Plan},
+    protocol::{BLOB_BYTES_MAX, Outcome},
+    rehearsal::{Rehearsal, Verdict},
+};
+use rustix::fs::{Mode, OFlags};
+use serde::de::DeserializeOwned;
+use std::{collections::BTreeSet, fs::File, io::Read as _, os::unix::fs::MetadataExt as _};
+
+/// Largest trust file, in bytes.
+pub const TRUST_BYTES_MAX: u64 = 1 << 20;
+/// Largest InRelease file, in bytes.
+pub const INRELEASE_BYTES_MAX: u64 = 4 << 20;
+/// Largest index, in bytes.
+pub const INDEX_BYTES_MAX: u64 = 256 << 20;
+/// Largest package, in bytes.
+pub const PACKAGE_BYTES_MAX: u64 = 2 << 30;
+/// Most files that one order may need.
+pub const NEEDS_MAX: usize = 4096;
+
+fn replan(why: impl Into<String>) -> Outcome {
+    Outcome::Replan { why: why.into() }
+}
+
+/// Reads the trust file: no link, owned by root, written by nobody else.
+///
+/// # Errors
+/// [`NotApproved::Trust`] with the reason.
+pub fn trust(config: &Config) -> Result<Trust, NotApproved> {
+    let path = config.etc.join("trust.toml");
+    let bad = |reason: String| NotApproved::Trust { reason: format!("{}: {reason}", path.display()) };
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(&path, flags, Mode::empty()).map_err(|error| bad(error.to_string()))?);
+    let meta = file.metadata().map_err(|error| bad(error.to_string()))?;
+    if !meta.is_file() || meta.uid() != config.owner_uid || meta.mode() & 0o022 != 0 {
+        return Err(bad("must be a plain file owned by root and writable by nobody else".to_owned()));
+    }
+    let mut text = String::new();
+    file.take(TRUST_BYTES_MAX).read_to_string(&mut text).map_err(|error| bad(error.to_string()))?;
+    Trust::parse(&text)
+}
+
+/// What an order still needs from the server, as far as it is known yet.
+///
+/// # Errors
+/// Where the order asks for more than the limits allow.
+pub fn needs(order: &Order, store: &Store) -> Result<Vec<Need>, String> {
+    let mut needs = Vec::new();
+    let blob = |kind: &str, digest: &Digest| Need::Blob { kind: kind.to_owned(), digest: *digest };
+    let (pins, cohort): (&[IndexPin], Option<&Digest>) = match order {
+        Order::Resolve { pins, .. } => (pins, None),
+        Order::Rehearse { plan, cohort, pins, .. } => {
+            needs.extend([blob("plan", plan), blob("cohort", cohort)]);
+            (pins, Some(cohort))
+        }
+        Order::Apply { plan, cohort, rehearsal, pins, .. } => {
+            needs.extend([blob("plan", plan), blob("cohort", cohort), blob("rehearsal", rehearsal)]);
+            (pins, Some(cohort))
+        }
+        Order::Undo { .. } => return Ok(needs),
+    };
+    for pin in pins {
+        needs.push(Need::File { digest: pin.inrelease, bytes_max: INRELEASE_BYTES_MAX });
+        needs.extend(pin.indexes.iter().map(|(_, digest)| Need::File { digest: *digest, bytes_max: INDEX_BYTES_MAX }));
+    }
+    if let Some(cohort) = cohort
+        && store.has(cohort)
+    {
+        let cohort: Cohort = read_blob(store, "cohort", cohort)?;
+        for offer in cohort.changes.iter().filter_map(|change| change.offer.as_ref()) {
+            if offer.size > PACKAGE_BYTES_MAX {
+                return Err(format!("{} is said to have {} bytes, more than the limit of {PACKAGE_BYTES_MAX}", offer.filename, offer.size));
+            }
+            needs.push(Need::File { digest: offer.sha256, bytes_max: offer.size });
+        }
+    }
+    if needs.len() > NEEDS_MAX {
+        return Err(format!("the order needs {} files, more than {NEEDS_MAX}", needs.len()));
+    }
+    needs.retain(|need| !store.has(&need.digest()));
+    needs.sort();
+    needs.dedup();
+    Ok(needs)
+}
+
+/// Reads a typed blob from the store and checks its name again.
+///
+/// # Errors
+/// For people.
+pub fn read_blob<T: DeserializeOwned>(store: &Store, kind: &str, digest: &Digest) -> Result<T, String> {
+    let bytes = durable::read_bounded(&store.path(digest), BLOB_BYTES_MAX as u64)
+        .map_err(|error| format!("the {kind} {digest} cannot be read: {error}"))?;
+    if Digest::of_kind(kind, &bytes) != *digest {
+        return Err(format!("the stored {kind} is not {digest}"));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| format!("the {kind} {digest} is malformed: {error}"))
+}
+
+/// The cohort of a plan, after checking that the plan holds it.
+///
+/// # Errors
+/// For people.
+pub fn cohort_of(store: &Store, plan: &Digest, cohort: &Digest) -> Result<(Plan, Cohort), String> {
+    let plan: Plan = read_blob(store, "plan", plan)?;
+    if plan.cohorts.binary_search(cohort).is_err() {
+        return Err("the plan does not hold this cohort".to_owned());
+    }
+    Ok((plan, read_blob(store, "cohort", cohort)?))
+}
+
+/// Checks that a cohort is for this host as it is now.
+///
+/// # Errors
+/// [`Outcome::Replan`].
+pub fn base_fits(cohort: &Cohort, host: HostId, base: Digest) -> Result<(), Outcome> {
+    match cohort.hosts.get(&host) {
+        None => Err(replan("this host is not a member of the cohort")),
+        Some(wanted) if *wanted != base => {
+            Err(replan(format!("this host was at {} when the plan was made and is at {} now", wanted.short(), base.short())))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// A verified apply order.
+#[derive(Clone, Debug)]
+pub struct Approved {
+    /// What people signed.
+    pub statement: Statement,
+    /// Who.
+    pub people: BTreeSet<String>,
+    /// The transaction.
+    pub cohort: Cohort,
+    /// Its rehearsal.
+    pub rehearsal: Rehearsal,
+}
+
+/// Verifies everything about an apply order but the archives' signatures.
+///
+/// # Errors
+/// The outcome to report; nothing was changed.
+pub fn apply(config: &Config, store: &Store, order: &Order, host: HostId, base: Digest, now: Timestamp) -> Result<Approved, Outcome> {
+    let Order::Apply { plan, cohort, index, size, rehearsal, statement, approvals, .. } = order else {
+        return Err(replan("not an apply order"));
+    };
+    let not_approved = |why| Outcome::NotApproved { why };
+    let uncovered = |reason: &str| Outcome::NotApproved { why: NotApproved::NotCovered { reason: reason.to_owned() } };
+    let trust = trust(config).map_err(not_approved)?;
+    let (statement, people) = trust.approved(statement.as_bytes(), approvals).map_err(not_approved)?;
+    statement.covers(*plan, *cohort, *rehearsal, host, now).map_err(not_approved)?;
+    let (plan, members) = cohort_of(store, plan, cohort).map_err(replan)?;
+    let place = usize::try_from(*index).ok().and_then(|index| plan.cohorts.get(index));
+    if place != Some(cohort) || plan.cohorts.len() as u64 != *size {
+        return Err(replan("the plan does not hold this cohort at the place that the directive names"));
+    }
+    if plan.policy != statement.policy {
+        return Err(uncovered("another policy was approved"));
+    }
+    base_fits(&members, host, base)?;
+    trust.allows(&members.changes).map_err(not_approved)?;
+    let rehearsal: Rehearsal = read_blob(store, "rehearsal", rehearsal).map_err(replan)?;
+    if rehearsal.changes != members.changes {
+        return Err(uncovered("the approved rehearsal is of another transaction"));
+    }
+    if rehearsal.verdict != Verdict::Passes {
+        return Err(uncovered("the approved rehearsal does not pass"));
+    }
+    if let Some(unit) = rehearsal.exercised.iter().find(|unit| !unit.exercised && !statement.acknowledged.contains(&unit.unit)) {
+        return Err(uncovered(&format!("{} was not exercised and nobody acknowledged it by name", unit.unit)));
+    }
+    Ok(Approved { statement, people, cohort: members, rehearsal })
+}

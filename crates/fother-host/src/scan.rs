@@ -1,0 +1,424 @@
+//! Assesses a root without calling apt: what is installed, what its archives offer, what is due. Reads only; needs no privileges.
+
+use crate::{
+    apt::{
+        archives::{self, Archives, Request},
+        candidates::{Known, Policy},
+        phasing,
+        pins::Pins,
+    },
+    inventory::{self, Facts},
+    reboot,
+    root::Root,
+    services,
+};
+use fother_core::{
+    Timestamp,
+    inventory::{Closes, Distribution, Reboot, Service},
+    package::{Installed, UpdateClass},
+    resolution::KeptBack,
+    version::Version,
+};
+use fother_feeds::advisories::Advisories;
+use serde::Serialize;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+const MACHINE_ID: &str = "/etc/machine-id";
+const MACHINE_ID_BYTES_MAX: usize = 256;
+
+/// One update that is installable here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Update {
+    /// Binary package.
+    pub name: String,
+    /// Architecture of the installed package.
+    pub arch: String,
+    /// Source package.
+    pub source: String,
+    /// Installed source version, which advisories are matched on.
+    pub source_from: Version,
+    /// Offered source version.
+    pub source_to: Version,
+    /// Installed version.
+    pub from: Version,
+    /// Version that apt's policy chooses.
+    pub to: Version,
+    /// `Origin` of the archive.
+    pub origin: String,
+    /// `Label` of the archive.
+    pub label: String,
+    /// Suite that the source names.
+    pub suite: String,
+    /// Kind.
+    pub class: UpdateClass,
+    /// CVEs that it closes, as far as advisories say.
+    pub closes: Vec<Closes>,
+    /// Why apt would not install it now, for people: held, phased.
+    pub kept: Option<String>,
+}
+
+/// What a scan found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Scan {
+    /// Distribution.
+    pub distribution: Distribution,
+    /// Main architecture.
+    pub architecture: String,
+    /// Number of installed packages.
+    pub installed: usize,
+    /// Sorted by name.
+    pub updates: Vec<Update>,
+    /// Published fixes that no update here reaches, sorted.
+    pub missing: Vec<Missing>,
+    /// Installed packages that no archive answers for: not assessed.
+    pub not_assessed: Vec<KeptBack>,
+    /// Packages that dpkg left half-done, with their state.
+    pub broken: Vec<KeptBack>,
+    /// Services that still map files that were replaced.
+    pub restarts: Vec<Service>,
+    /// Whether a reboot is due.
+    pub reboot: Reboot,
+    /// Other programs that patch this host.
+    pub other_patchers: Vec<String>,
+    /// What could not be told, by name with the reason.
+    pub unknown: Vec<String>,
+}
+
+/// A published fix that nothing installable here brings.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Missing {
+    /// Source package.
+    pub source: String,
+    /// Source version that is installed.
+    pub installed: String,
+    /// Source version that has the fix.
+    pub fixed: String,
+    /// For example `DSA-1234-1`.
+    pub advisory: String,
+    /// CVEs that it closes.
+    pub cves: Vec<String>,
+}
+
+/// What advisories say about the way from the installed to the offered source version.
+fn closes(advisories: &Advisories, codename: &str, update: &Update) -> Vec<Closes> {
+    let reached =
+        advisories.missing(codename, &update.source, &update.source_from).filter(|fix| fix.fixed.compare(&update.source_to).is_le());
+    let each = reached.flat_map(|fix| fix.cves.iter().map(|cve| Closes { cve: cve.clone(), evidence: fix.advisory.clone() }));
+    each.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Fixes that the advisories publish and that no update here reaches.
+fn missing(advisories: &Advisories, facts: &Facts, updates: &[Update]) -> Vec<Missing> {
+    let mut found = BTreeSet::new();
+    let reached: BTreeMap<(&str, &str), &Update> = updates.iter().map(|u| ((u.name.as_str(), u.arch.as_str()), u)).collect();
+    for package in &facts.database.packages {
+        let update = reached.get(&(package.name.as_str(), package.arch.as_str()));
+        let best = update.map_or(&package.source_version, |update| &update.source_to);
+        for fix in advisories.missing(&facts.distribution.codename, &package.source, best) {
+            found.insert(Missing {
+                source: package.source.clone(),
+                installed: package.source_version.as_str().to_owned(),
+                fixed: fix.fixed.as_str().to_owned(),
+                advisory: fix.advisory.clone(),
+                cves: fix.cves.to_vec(),
+            });
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// The machine's clock.
+#[must_use]
+pub fn clock() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Scans a root. `lists` is another lists directory than the root's own; without `advisories`, which CVEs an update closes stays open.
+///
+/// # Errors
+/// Where there is no dpkg database or the sources cannot be read.
+pub fn scan(root: &Root, lists: Option<&Path>, advisories: Option<&Advisories>) -> Result<Scan, inventory::Error> {
+    let (facts, live) = std::thread::scope(|scope| {
+        let live = root.is_live().then(|| scope.spawn(services::collect));
+        (Facts::read(root), live.and_then(|thread| thread.join().ok()))
+    });
+    let facts = facts?;
+    let mut assessed = assess(root, &facts, lists, None, false);
+    let mut unreached = Vec::new();
+    if let Some(advisories) = advisories {
+        for update in &mut assessed.updates {
+            update.closes = closes(advisories, &facts.distribution.codename, update);
+            if !update.closes.is_empty() {
+                update.class = UpdateClass::Security;
+            }
+        }
+        unreached = missing(advisories, &facts, &assessed.updates);
+    }
+    let inventory = facts.inventory(root);
+    let mut unknown = inventory.unknown;
+    unknown.extend(std::mem::take(&mut assessed.archives.unknown));
+    unknown.extend(assessed.unknown);
+    unknown.extend(unsupported(&facts.distribution));
+    let (services, reboot) = match live {
+        Some(live) => {
+            unknown.extend(live.unknown);
+            (live.services, reboot::answer(&facts.database.packages, &reboot::Running::here()))
+        }
+        None => {
+            unknown.push("services: this root is not running here".into());
+            (Vec::new(), inventory.reboot)
+        }
+    };
+    let broken = |p: &Installed| p.broken.as_ref().map(|why| KeptBack { name: p.name.clone(), why: why.clone() });
+    unknown.sort();
+    unknown.dedup();
+    Ok(Scan {
+        architecture: facts.architecture().to_owned(),
+        installed: facts.database.packages.len(),
+        updates: assessed.updates,
+        missing: unreached,
+        not_assessed: assessed.not_assessed,
+        broken: facts.database.packages.iter().filter_map(broken).collect(),
+        restarts: services.into_iter().filter(|service| !service.stale_files.is_empty()).collect(),
+        reboot,
+        other_patchers: inventory.other_patchers,
+        unknown,
+        distribution: facts.distribution,
+    })
+}
+
+fn unsupported(distribution: &Distribution) -> Option<String> {
+    let known = distribution.id == "debian" && matches!(distribution.version.as_str(), "11" | "12" | "13");
+    (!known).then(|| format!("distribution {} {}: not supported, its updates are not judged", distribution.id, distribution.version))
+}
+
+/// The package part of a scan.
+#[derive(Debug)]
+pub struct Assessed {
+    /// What the archives offer.
+    pub archives: Archives,
+    /// Sorted by name.
+    pub updates: Vec<Update>,
+    /// Without any archive.
+    pub not_assessed: Vec<KeptBack>,
+    /// By name with the reason.
+    pub unknown: Vec<String>,
+}
+
+/// Chooses candidates for all installed packages. `also` names packages that are not installed but wanted in the archives' part.
+#[must_use]
+pub fn assess(root: &Root, facts: &Facts, lists: Option<&Path>, also: Option<&BTreeSet<String>>, with_digests: bool) -> Assessed {
+    let installed = &facts.database.packages;
+    let wanted: HashSet<&str> = installed.iter().map(|p| p.name.as_str()).chain(also.into_iter().flatten().map(String::as_str)).collect();
+    let sources = &facts.sources.configured;
+    let architectures = &facts.database.architectures;
+    let request = Request { lists, sources, architectures, wanted: &wanted, with_digests, now: clock() };
+    let archives = archives::load(root, &request)
+        .unwrap_or_else(|error| Archives { unknown: vec![format!("apt lists: {error}; run apt-get update")], ..Archives::default() });
+    let mut pins = Pins::read(root);
+    let mut unknown = std::mem::take(&mut pins.unknown);
+    let native = facts.architecture();
+    let known = archives.known.iter().map(|known| known.archive.clone()).collect();
+    let policy = match Policy::new(known, pins, facts.conf.get("APT::Default-Release"), native) {
+        Ok(policy) => policy,
+        Err(why) => {
+            unknown.push(format!("APT::Default-Release: {why}: no update is judged"));
+            return Assessed { archives, updates: Vec::new(), not_assessed: Vec::new(), unknown };
+        }
+    };
+    let phasing = Phasing::read(root, facts);
+    let (mut updates, mut not_assessed) = (Vec::new(), Vec::new());
+    for package in installed {
+        let versions = versions(&archives, package, native);
+        if let Some(why) = unanswered(&versions, package) {
+            not_assessed.push(KeptBack { name: package.name.clone(), why });
+        }
+        let Some(at) = policy.candidate(&package.name, &package.arch, &versions) else { continue };
+        if versions[at].version.compare(&package.version).is_ne() {
+            updates.extend(update(&archives, package, &versions, at, native, &phasing));
+        }
+    }
+    Assessed { archives, updates, not_assessed, unknown }
+}
+
+/// All versions of a package, each once, the installed one among them.
+#[must_use]
+pub fn versions(archives: &Archives, package: &Installed, native: &str) -> Vec<Known> {
+    let mut versions: BTreeMap<&str, Known> = BTreeMap::new();
+    let source = package.source.clone();
+    let here = Known { version: package.version.clone(), source, archives: vec![0], installed: true };
+    versions.insert(package.version.as_str(), here);
+    for offered in archives.of(&package.name, &package.arch, native) {
+        let candidate = &offered.candidate;
+        let fresh =
+            || Known { version: candidate.version.clone(), source: candidate.source.clone(), archives: Vec::new(), installed: false };
+        versions.entry(candidate.version.as_str()).or_insert_with(fresh).archives.push(offered.archive);
+    }
+    versions.into_values().collect()
+}
+
+/// Why no archive answers for a package.
+fn unanswered(versions: &[Known], package: &Installed) -> Option<String> {
+    let newest = versions.iter().filter(|known| !known.installed || known.archives.len() > 1).max_by(|a, b| a.version.compare(&b.version));
+    match newest {
+        None => Some("no configured archive has it".into()),
+        Some(newest) if newest.version.compare(&package.version).is_lt() => {
+            Some(format!("{} is newer than any configured archive has", package.version.as_str()))
+        }
+        Some(_) => None,
+    }
+}
+
+fn update(archives: &Archives, package: &Installed, versions: &[Known], at: usize, native: &str, phasing: &Phasing) -> Option<Update> {
+    let to = &versions[at];
+    let mut offers: Vec<_> = archives.of(&package.name, &package.arch, native).filter(|o| o.candidate.version == to.version).collect();
+    offers.sort_by_key(|offered| (!archives.is_security(offered.archive), offered.archive));
+    let offered = offers.first()?;
+    let known = archives.known.get(offered.archive)?;
+    Some(Update {
+        name: package.name.clone(),
+        arch: package.arch.clone(),
+        source: offered.candidate.source.clone(),
+        source_from: package.source_version.clone(),
+        source_to: offered.candidate.source_version.clone(),
+        from: package.version.clone(),
+        to: to.version.clone(),
+        origin: known.archive.origin.clone(),
+        label: known.archive.label.clone(),
+        suite: known.source.suite.clone(),
+        class: archives.class(&package.name, &package.arch, native, &package.version, &to.version),
+        closes: Vec::new(),
+        kept: if package.held { Some("held by the administrator".into()) } else { phasing.kept(&offered.candidate, known) },
+    })
+}
+
+impl Archives {
+    /// Whether an index comes from the vendor's security archive.
+    #[must_use]
+    pub fn is_security(&self, archive: usize) -> bool {
+        self.known.get(archive).is_some_and(|known| known.archive.label == "Debian-Security" || known.archive.suite.ends_with("-security"))
+    }
+
+    /// Kind of an update: security if the security archive offers any version after `from` and up to `to`.
+    #[must_use]
+    pub fn class(&self, name: &str, arch: &str, native: &str, from: &Version, to: &Version) -> UpdateClass {
+        let between = |version: &Version| version.compare(from).is_gt() && version.compare(to).is_le();
+        if self.of(name, arch, native).any(|o| self.is_security(o.archive) && between(&o.candidate.version)) {
+            return UpdateClass::Security;
+        }
+        if from.parts().1 == to.parts().1 { UpdateClass::Bugfix } else { UpdateClass::Enhancement }
+    }
+}
+
+/// This machine's place in phased updates.
+struct Phasing {
+    machine_id: String,
+    always: bool,
+    never: bool,
+}
+
+impl Phasing {
+    fn read(root: &Root, facts: &Facts) -> Self {
+        let option = |name: &str| ["APT::Get::", "Update-Manager::"].iter().any(|scope| facts.conf.is_true(&format!("{scope}{name}")));
+        let own = facts.conf.get("APT::Machine-ID").map(str::to_owned);
+        let machine_id = own.or_else(|| root.text(MACHINE_ID, MACHINE_ID_BYTES_MAX).ok()).unwrap_or_default().trim().to_owned();
+        Self { machine_id, always: option("Always-Include-Phased-Updates"), never: option("Never-Include-Phased-Updates") }
+    }
+
+    fn kept(&self, candidate: &fother_feeds::packages::Candidate, known: &archives::KnownArchive) -> Option<String> {
+        let percentage = candidate.phased_percent.filter(|percentage| *percentage < 100)?;
+        let (source, version) = (&candidate.source, candidate.source_version.as_str());
+        let excluded = self.never || (!self.always && phasing::is_excluded(source, version, &self.machine_id, percentage));
+        (excluded && !known.archive.suite.ends_with("-security")).then(|| format!("phased: {percentage}% of machines have it yet"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dpkg::tests::root_with;
+    use std::fs;
+
+    const STATUS: &str = "Package: web\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1.0-1\n\n\
+        Package: kept\nStatus: hold ok installed\nArchitecture: amd64\nVersion: 1.0-1\n\n\
+        Package: own\nStatus: install ok installed\nArchitecture: all\nVersion: 7\n\n\
+        Package: half\nStatus: install ok half-configured\nArchitecture: amd64\nVersion: 1.0-1\n";
+
+    fn release(suite: &str, label: &str, extra: &str) -> String {
+        format!(
+            "Origin: Debian\nLabel: {label}\nSuite: {suite}\nCodename: {suite}\nDate: Thu, 01 Jan 2026 00:00:00 UTC\n{extra}SHA256:\n {} 0 main/x\n",
+            "0".repeat(64)
+        )
+    }
+
+    fn stanza(name: &str, version: &str) -> String {
+        format!(
+            "Package: {name}\nVersion: {version}\nArchitecture: amd64\nFilename: pool/{name}.deb\nSize: 1\nSHA256: {}\n\n",
+            "0".repeat(64)
+        )
+    }
+
+    fn lab_root() -> (tempfile::TempDir, Root) {
+        let (keep, root) = root_with(STATUS);
+        let write = |path: &str, text: &str| {
+            let path = keep.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("etc/os-release", "ID=debian\nVERSION_ID=12\nVERSION_CODENAME=bookworm\n");
+        write("etc/apt/sources.list", "deb http://archive.test/debian bookworm main\ndeb http://archive.test/sec bookworm-security main\n");
+        let lists = "var/lib/apt/lists/archive.test_";
+        write(&format!("{lists}debian_dists_bookworm_InRelease"), &release("bookworm", "Debian", ""));
+        let main = stanza("web", "1.0-1") + &stanza("kept", "1.0-2") + &stanza("half", "1.0-1") + &stanza("web", "1.0-3");
+        write(&format!("{lists}debian_dists_bookworm_main_binary-amd64_Packages"), &main);
+        write(
+            &format!("{lists}sec_dists_bookworm-security_InRelease"),
+            &release("bookworm-security", "Debian-Security", "Valid-Until: Fri, 02 Jan 2026 00:00:00 UTC\n"),
+        );
+        write(&format!("{lists}sec_dists_bookworm-security_main_binary-amd64_Packages"), &stanza("web", "1.0-2"));
+        (keep, root)
+    }
+
+    #[test]
+    fn updates_are_found_with_class_origin_and_reason_to_keep() {
+        let (_keep, root) = lab_root();
+        let scan = scan(&root, None, None).unwrap();
+        let all: Vec<_> = scan.updates.iter().map(|u| (u.name.as_str(), u.to.as_str(), u.class, u.kept.is_some())).collect();
+        assert_eq!(all, [("kept", "1.0-2", UpdateClass::Bugfix, true), ("web", "1.0-3", UpdateClass::Security, false)]);
+        assert_eq!(scan.not_assessed, [KeptBack { name: "own".into(), why: "no configured archive has it".into() }]);
+        assert_eq!(scan.broken, [KeptBack { name: "half".into(), why: "half-configured".into() }]);
+        assert_eq!(scan.installed, 4);
+    }
+
+    #[test]
+    fn advisories_say_what_an_update_closes_and_what_nothing_here_fixes() {
+        let (_keep, root) = lab_root();
+        let mut advisories = Advisories::default();
+        advisories.add_tracker_list(
+            "[02 Jan 2026] DSA-1-1 web - security update\n\t{CVE-2026-0001}\n\t[bookworm] - web 1.0-2\n\
+             [03 Jan 2026] DSA-2-1 half - security update\n\t{CVE-2026-0002}\n\t[bookworm] - half 1.0-9\n",
+        );
+        let scan = scan(&root, None, Some(&advisories)).unwrap();
+        let web = scan.updates.iter().find(|update| update.name == "web").unwrap();
+        assert_eq!(web.closes, [Closes { cve: "CVE-2026-0001".into(), evidence: "DSA-1-1".into() }]);
+        assert_eq!(scan.missing.iter().map(|fix| (fix.source.as_str(), fix.fixed.as_str())).collect::<Vec<_>>(), [("half", "1.0-9")]);
+    }
+
+    #[test]
+    fn stale_and_missing_lists_and_foreign_distributions_are_unknown() {
+        let (keep, root) = lab_root();
+        fs::write(keep.path().join("etc/os-release"), "ID=plan9\n").unwrap();
+        let unknown = scan(&root, None, None).unwrap().unknown.join("\n");
+        assert!(unknown.contains("expired at 2026-01-02"), "{unknown}");
+        assert!(unknown.contains("not supported"), "{unknown}");
+        fs::remove_dir_all(keep.path().join("var/lib/apt/lists")).unwrap();
+        let bare = scan(&root, None, None).unwrap();
+        assert!(bare.updates.is_empty());
+        assert!(bare.unknown.iter().any(|line| line.contains("run apt-get update")), "{:?}", bare.unknown);
+    }
+}

@@ -1,0 +1,241 @@
+//! What agents ask over mutual TLS: enrol, check in, blobs, files. Everything they send is hostile. Touches the engine.
+
+use crate::{
+    Error,
+    engine::{Engine, kind, lock},
+    error::refuse,
+    orders::is_awaited,
+    problem::{Answer, Problem, blocking},
+};
+use axum::{
+    Extension, Json, Router,
+    body::{Body, Bytes},
+    extract::{DefaultBodyLimit, Path, State as Held},
+    http::{StatusCode, header},
+    response::Response,
+    routing::{get, post, put},
+};
+use fother_core::{
+    Digest, canonical, decide,
+    id::HostId,
+    inventory::Inventory,
+    protocol::{BLOB_BYTES_MAX, CHECK_IN_BYTES_MAX, CheckIn, CheckInAnswer, Enrol, Enrolled, Outcome, Report},
+    rehearsal::Rehearsal,
+    resolution::Resolution,
+    state::State,
+};
+use std::sync::Arc;
+
+/// Largest enrolment request, in bytes.
+const ENROL_BYTES_MAX: usize = 64 << 10;
+/// Seconds to the next check-in while somebody waits for the host.
+const AWAITED_S: u32 = 1;
+/// Seconds to the next check-in otherwise.
+const QUIET_S: u32 = 5;
+/// Kinds that an agent may send.
+const SENT: [&str; 3] = [kind::INVENTORY, kind::RESOLUTION, kind::REHEARSAL];
+/// Kinds that an agent may read.
+const READ: [&str; 4] = [kind::COHORT, kind::PLAN, kind::REHEARSAL, kind::STATEMENT];
+
+/// SHA-256 of the certificate on the other side of this connection, if it showed one that our CA issued.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) Option<Digest>);
+
+type Shared = Held<Arc<Engine>>;
+
+/// The routes of the agent port.
+pub(crate) fn router(engine: Arc<Engine>) -> Router {
+    Router::new()
+        .route("/agent/v1/enrol", post(enrol).layer(DefaultBodyLimit::max(ENROL_BYTES_MAX)))
+        .route("/agent/v1/check-in", post(check_in).layer(DefaultBodyLimit::max(CHECK_IN_BYTES_MAX)))
+        .route("/agent/v1/blobs/{kind}/{hex}", put(put_blob).layer(DefaultBodyLimit::max(BLOB_BYTES_MAX)))
+        .route("/agent/v1/blobs/{hex}", get(get_blob))
+        .route("/agent/v1/files/{hex}", get(get_file))
+        .with_state(engine)
+}
+
+/// The enrolled host behind a certificate.
+fn host_of(engine: &Engine, peer: Peer) -> Result<HostId, Problem> {
+    let state = engine.state();
+    let known = state.hosts.iter().find(|(_, host)| Some(host.certificate) == peer.0 && !host.retired);
+    let hint = "enrol this host with a token of this server";
+    known
+        .map(|(id, _)| *id)
+        .ok_or_else(|| Problem::new(StatusCode::FORBIDDEN, "no-certificate", "no certificate of an enrolled host", hint))
+}
+
+async fn enrol(Held(engine): Shared, Json(enrol): Json<Enrol>) -> Answer<Json<Enrolled>> {
+    blocking(move || admit(&engine, &enrol)).await.map(Json)
+}
+
+/// Lets a host in that shows a good token.
+pub(crate) fn admit(engine: &Engine, enrol: &Enrol) -> Result<Enrolled, Error> {
+    let hash = Digest::of_kind("token", enrol.secret.as_bytes());
+    let (ms, random) = engine.fresh()?;
+    let host = HostId::new(ms, random);
+    let (certificate, digest) = engine.identity.certify(&enrol.csr, host, engine.clock.now())?;
+    engine
+        .commit(&host.to_string(), |state, now| Ok(vec![decide::enrol(state, hash, host, &enrol.hostname, digest, enrol.observe, now)?]))?;
+    lock(&engine.heard).entry(host).or_default().at = engine.clock.now();
+    tracing::info!(%host, "a host enrolled");
+    Ok(Enrolled {
+        host,
+        certificate,
+        ca: engine.identity.ca_pem().to_owned(),
+        directive_key: Digest(engine.identity.directive().verifying_key().to_bytes()).hex(),
+        log_key: engine.identity.log_verifier()?.to_string(),
+    })
+}
+
+async fn check_in(Held(engine): Shared, Extension(peer): Extension<Peer>, Json(report): Json<CheckIn>) -> Answer<Json<CheckInAnswer>> {
+    let host = host_of(&engine, peer)?;
+    bounded(&engine, host, 0)?;
+    blocking(move || take_check_in(&engine, host, &report)).await.map(Json)
+}
+
+/// Takes a check-in: what it reports is stored before it is acknowledged; the same one again changes nothing.
+pub(crate) fn take_check_in(engine: &Engine, host: HostId, report: &CheckIn) -> Result<CheckInAnswer, Error> {
+    let now = engine.clock.now();
+    let known = engine.state().hosts.get(&host).cloned();
+    let (acknowledged, inventory) = known.map_or((0, None), |known| (known.acknowledged, known.inventory));
+    let packages = if inventory == Some(report.inventory) { None } else { inventory_of(engine, report)? };
+    for one in report.reports.iter().filter(|one| one.number > acknowledged) {
+        check_report(engine, &engine.state(), one)?;
+    }
+    let state = engine.commit(&host.to_string(), |state, _| Ok(decide::check_in(state, host, report, packages)?))?;
+    let state = match engine.renew(&state, host, report.seen, now) {
+        Ok(again) if again.is_empty() => state,
+        // Decided again under the lock: the state may have moved.
+        Ok(_) => engine.commit("server", |state, now| engine.renew(state, host, report.seen, now))?,
+        Err(Error::Clock(_)) => state,
+        Err(error) => return Err(error),
+    };
+    lock(&engine.heard).entry(host).or_default().at = now;
+    engine.store.seen(&[(host.to_string(), now)])?;
+    let directives = match engine.clock_fault() {
+        None => engine.directives_for(&state, host, report.seen, now)?,
+        Some(_) => Vec::new(),
+    };
+    let known = state.hosts.get(&host);
+    Ok(CheckInAnswer {
+        acknowledged: known.map_or(0, |known| known.acknowledged),
+        directives,
+        next_check_in_s: if is_awaited(&state, host, now) { AWAITED_S } else { QUIET_S },
+        wants_inventory: known.is_none_or(|known| known.inventory != Some(report.inventory)),
+        checkpoint: Some(engine.checkpoint()),
+    })
+}
+
+/// Number of packages of a new inventory; nothing while its blob was not sent.
+fn inventory_of(engine: &Engine, report: &CheckIn) -> Result<Option<u32>, Error> {
+    let Some((kind::INVENTORY, _)) = engine.store.blob_info(&report.inventory)?.as_ref().map(|(kind, size)| (kind.as_str(), size)) else {
+        return Ok(None);
+    };
+    let inventory = Inventory::parse(&engine.bytes(report.inventory)?).map_err(Error::Input)?;
+    if inventory.base()? != report.base {
+        return Err(Error::Input("the base is not that of the inventory".to_owned()));
+    }
+    Ok(Some(u32::try_from(inventory.packages.len()).unwrap_or(u32::MAX)))
+}
+
+/// A report may only speak of blobs that are here and that say the same.
+fn check_report(engine: &Engine, state: &State, report: &Report) -> Result<(), Error> {
+    let stored = |digest: &Digest, kind: &str| match engine.store.blob_info(digest)? {
+        Some((found, _)) if found == kind => Ok(()),
+        _ => refuse("blob-missing", format!("report {} names a {kind} that was not sent", report.number), "send the blob first"),
+    };
+    match &report.outcome {
+        Outcome::Resolved { resolution, base } => {
+            stored(resolution, kind::RESOLUTION)?;
+            let same = engine.get::<Resolution>(*resolution)?.base == *base;
+            if same { Ok(()) } else { Err(Error::Input("the report names another base than the resolution".to_owned())) }
+        }
+        Outcome::Rehearsed { rehearsal, verdict, .. } => {
+            stored(rehearsal, kind::REHEARSAL)?;
+            let found: Rehearsal = engine.get(*rehearsal)?;
+            let cohort = report.directive.and_then(|id| state.directives.get(&id)).and_then(|issued| issued.cohort);
+            let wanted: Option<fother_core::plan::Cohort> = cohort.map(|cohort| engine.get(cohort)).transpose()?;
+            let key = |change: &fother_core::resolution::PackageChange| {
+                (change.name.clone(), change.arch.clone(), change.from.clone(), change.to.clone())
+            };
+            let same = wanted.is_some_and(|wanted| wanted.changes.iter().map(key).eq(found.changes.iter().map(key)));
+            // What could not even begin may carry no changes; it never passes.
+            let empty = found.changes.is_empty() && found.verdict != fother_core::rehearsal::Verdict::Passes;
+            if found.verdict != *verdict || !(same || empty) {
+                return Err(Error::Input("the report does not fit the rehearsal, or the rehearsal not its cohort".to_owned()));
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn bounded(engine: &Engine, host: HostId, bytes: usize) -> Result<(), Problem> {
+    if engine.allow(host, bytes as u64) {
+        return Ok(());
+    }
+    Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-much", "this host sends more than it may in one minute", "wait a minute"))
+}
+
+async fn put_blob(
+    Held(engine): Shared,
+    Extension(peer): Extension<Peer>,
+    Path((kind, hex)): Path<(String, String)>,
+    bytes: Bytes,
+) -> Answer<StatusCode> {
+    let host = host_of(&engine, peer)?;
+    bounded(&engine, host, bytes.len())?;
+    let named = digest(&hex)?;
+    if !SENT.contains(&kind.as_str()) {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "kind", "agents send inventories, resolutions and rehearsals only", ""));
+    }
+    blocking(move || {
+        let readable = match kind.as_str() {
+            kind::INVENTORY => Inventory::parse(&bytes).is_ok(),
+            kind::RESOLUTION => serde_json::from_slice::<Resolution>(&bytes).is_ok(),
+            _ => serde_json::from_slice::<Rehearsal>(&bytes).is_ok(),
+        };
+        if !readable || !canonical::is_canonical(&bytes) {
+            return Err(Error::Input(format!("these bytes are no canonical {kind}")));
+        }
+        match engine.store.put_named_blob(named, &kind, &bytes) {
+            Err(fother_store::Error::BlobMismatch { .. }) => {
+                Err(Error::Input("these bytes do not have the digest that they come with".to_owned()))
+            }
+            other => Ok(other?),
+        }
+    })
+    .await
+    .map(|()| StatusCode::NO_CONTENT)
+}
+
+fn digest(hex: &str) -> Result<Digest, Problem> {
+    Digest::from_hex(hex).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "digest", &error.to_string(), ""))
+}
+
+fn absent() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "absent", "there is nothing of that digest here", "")
+}
+
+async fn get_blob(Held(engine): Shared, Extension(peer): Extension<Peer>, Path(hex): Path<String>) -> Answer<Vec<u8>> {
+    host_of(&engine, peer)?;
+    let digest = digest(&hex)?;
+    let found = blocking(move || match engine.store.blob_info(&digest)? {
+        Some((kind, _)) if READ.contains(&kind.as_str()) => Ok(engine.store.get_blob(&digest)?),
+        _ => Ok(None),
+    });
+    found.await?.ok_or_else(absent)
+}
+
+async fn get_file(Held(engine): Shared, Extension(peer): Extension<Peer>, Path(hex): Path<String>) -> Answer<Response> {
+    host_of(&engine, peer)?;
+    let path = engine.archives.file(digest(&hex)?).ok_or_else(absent)?;
+    let (file, size) = blocking(move || {
+        let open = || std::fs::File::open(&path).and_then(|file| file.metadata().map(|facts| (file, facts.len())));
+        open().map_err(Error::io("open", &path))
+    })
+    .await?;
+    let mut response = Response::new(Body::new(crate::serve::FileBody::new(file)));
+    response.headers_mut().insert(header::CONTENT_LENGTH, size.into());
+    Ok(response)
+}

@@ -1,0 +1,288 @@
+//! The API for people over the unix socket, JSON in and out. Touches the engine.
+
+use crate::{
+    Error,
+    commands::Submit,
+    engine::{Engine, lock},
+    page::phases,
+    problem::{Answer, Problem, blocking},
+};
+use axum::{
+    Extension, Json, Router,
+    extract::{DefaultBodyLimit, Path, Query, Request, State as Held},
+    http::StatusCode,
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use fother_core::{
+    Digest,
+    decide::Steer,
+    id::{ChangeId, HostId, RolloutId},
+    inventory::Labels,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Largest request of a person, in bytes.
+const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// Most events in one answer.
+const EVENTS_MAX: usize = 1_000;
+/// Longest wait for news, in seconds.
+const WAIT_S_MAX: u64 = 60;
+
+/// Who is on the other end of the socket; `None` for a user who may not ask.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Caller(pub(crate) Option<u32>);
+
+impl Caller {
+    fn actor(self) -> String {
+        self.0.map_or_else(|| "nobody".to_owned(), |uid| format!("uid:{uid}"))
+    }
+}
+
+type Shared = Held<Arc<Engine>>;
+
+/// The routes of the unix socket.
+pub(crate) fn router(engine: Arc<Engine>) -> Router {
+    Router::new()
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/state", get(state))
+        .route("/api/v1/last-seen", get(last_seen))
+        .route("/api/v1/blobs/{hex}", get(blob))
+        .route("/api/v1/tokens", post(tokens))
+        .route("/api/v1/archives/update", post(update_archives))
+        .route("/api/v1/resolve", post(resolve))
+        .route("/api/v1/plans", post(plans))
+        .route("/api/v1/plans/{hex}/rehearse", post(rehearse))
+        .route("/api/v1/changes", post(changes))
+        .route("/api/v1/changes/{id}/approve", post(approve))
+        .route("/api/v1/changes/{id}/reject", post(reject))
+        .route("/api/v1/rollouts", post(rollouts))
+        .route("/api/v1/rollouts/{id}/{verb}", post(steer))
+        .route("/api/v1/hosts/{id}/retire", post(retire))
+        .route("/api/v1/log", get(log))
+        .route("/api/v1/log/checkpoint", get(checkpoint))
+        .route("/api/v1/log/key", get(log_key))
+        .route("/api/v1/wait", get(wait))
+        .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
+        .layer(middleware::from_fn(known_caller))
+        .with_state(engine)
+}
+
+async fn known_caller(Extension(caller): Extension<Caller>, request: Request, next: Next) -> Response {
+    if caller.0.is_some() {
+        return next.run(request).await;
+    }
+    let hint = "run the command as root, or as the user that the server runs as";
+    Problem::new(StatusCode::FORBIDDEN, "not-allowed", "this user may not ask the server", hint).into_response()
+}
+
+type Data = Answer<Json<Value>>;
+
+fn data(value: impl serde::Serialize) -> Data {
+    let value = serde_json::to_value(value).map_err(|error| Error::Damaged(error.to_string()))?;
+    Ok(Json(json!({ "data": value })))
+}
+
+/// Runs one command and answers with what it gives.
+async fn run<T: serde::Serialize + Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Data {
+    data(blocking(work).await?)
+}
+
+fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Answer<T> {
+    text.parse().map_err(|error: T::Err| Problem::new(StatusCode::BAD_REQUEST, "name", &error.to_string(), ""))
+}
+
+fn digest(hex: &str) -> Answer<Digest> {
+    Digest::from_hex(hex).map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "name", &error.to_string(), ""))
+}
+
+async fn status(Held(engine): Shared) -> Data {
+    let (state, last) = (engine.state(), lock(&engine.heard).values().map(|heard| heard.at).max());
+    let count = |pick: &dyn Fn(&fother_core::state::Host) -> bool| state.hosts.values().filter(|host| !host.retired && pick(host)).count();
+    let rollouts = state.rollouts.values().map(|rollout| {
+        json!({ "id": rollout.id, "group": rollout.setup.group, "change": rollout.change, "paused": rollout.paused, "ended": rollout.ended,
+            "wave": rollout.waves_passed, "waves": rollout.setup.waves.len(), "phases": phases(rollout) })
+    });
+    data(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "now": engine.clock.now(),
+        "size": state.size,
+        "root": engine.root(),
+        "checkpoint": engine.checkpoint(),
+        "clock": engine.clock_fault(),
+        "heard": last,
+        "hosts": { "total": count(&|_| true), "lost": count(&|host| host.lost), "observe": count(&|host| host.observe) },
+        "rollouts": rollouts.collect::<Vec<_>>(),
+        "archives": state.archives,
+    }))
+}
+
+async fn state(Held(engine): Shared) -> Data {
+    data(&*engine.state())
+}
+
+async fn last_seen(Held(engine): Shared) -> Data {
+    let heard: BTreeMap<_, _> = lock(&engine.heard).iter().map(|(host, heard)| (*host, heard.at)).collect();
+    data(heard)
+}
+
+async fn blob(Held(engine): Shared, Path(hex): Path<String>) -> Answer<Vec<u8>> {
+    let digest = digest(&hex)?;
+    let found = blocking(move || Ok(engine.store.get_blob(&digest)?)).await?;
+    found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "absent", "there is no blob of that digest", ""))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewToken {
+    #[serde(default)]
+    labels: Labels,
+}
+
+async fn tokens(Held(engine): Shared, Extension(caller): Extension<Caller>, Json(new): Json<NewToken>) -> Data {
+    run(move || Ok(json!({ "token": engine.create_token(&caller.actor(), new.labels)? }))).await
+}
+
+async fn update_archives(Held(engine): Shared, Extension(caller): Extension<Caller>) -> Data {
+    run(move || engine.update_archives(&caller.actor())).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Resolve {
+    group: String,
+    #[serde(default)]
+    exclude: BTreeSet<String>,
+}
+
+async fn resolve(Held(engine): Shared, Extension(caller): Extension<Caller>, Json(ask): Json<Resolve>) -> Data {
+    run(move || engine.resolve(&caller.actor(), &ask.group, ask.exclude)).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewPlan {
+    group: String,
+    #[serde(default)]
+    exclude: BTreeMap<String, String>,
+}
+
+async fn plans(Held(engine): Shared, Extension(caller): Extension<Caller>, Json(new): Json<NewPlan>) -> Data {
+    run(move || engine.make_plan(&caller.actor(), &new.group, &new.exclude)).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rehearse {
+    #[serde(default)]
+    bisect: bool,
+}
+
+async fn rehearse(Held(engine): Shared, Extension(caller): Extension<Caller>, Path(hex): Path<String>, Json(ask): Json<Rehearse>) -> Data {
+    let plan = digest(&hex)?;
+    run(move || Ok(json!({ "directives": engine.rehearse(&caller.actor(), plan, ask.bisect)? }))).await
+}
+
+async fn changes(Held(engine): Shared, Extension(caller): Extension<Caller>, Json(submit): Json<Submit>) -> Data {
+    run(move || {
+        let (change, statement) = engine.submit(&caller.actor(), &submit)?;
+        Ok(json!({ "change": change, "statement": statement }))
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Approve {
+    signature: String,
+}
+
+async fn approve(Held(engine): Shared, Extension(caller): Extension<Caller>, Path(id): Path<String>, Json(ask): Json<Approve>) -> Data {
+    let change: ChangeId = parsed(&id)?;
+    run(move || engine.approve(&caller.actor(), change, &ask.signature)).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reject {
+    reason: String,
+}
+
+async fn reject(Held(engine): Shared, Extension(caller): Extension<Caller>, Path(id): Path<String>, Json(ask): Json<Reject>) -> Data {
+    let change: ChangeId = parsed(&id)?;
+    run(move || engine.reject(&caller.actor(), change, &ask.reason)).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewRollout {
+    change: ChangeId,
+}
+
+async fn rollouts(Held(engine): Shared, Extension(caller): Extension<Caller>, Json(new): Json<NewRollout>) -> Data {
+    run(move || Ok(json!({ "rollout": engine.start_rollout(&caller.actor(), new.change)? }))).await
+}
+
+async fn steer(Held(engine): Shared, Extension(caller): Extension<Caller>, Path((id, verb)): Path<(String, String)>) -> Data {
+    let (rollout, actor): (RolloutId, _) = (parsed(&id)?, caller.actor());
+    let how = match verb.as_str() {
+        "pause" => Steer::Pause,
+        "resume" => Steer::Resume,
+        "abort" => Steer::Abort,
+        "rollback" => return run(move || Ok(json!({ "hosts": engine.rollback(&actor, rollout)? }))).await,
+        _ => return Err(Problem::new(StatusCode::NOT_FOUND, "verb", "pause, resume, abort or rollback", "")),
+    };
+    run(move || engine.steer(&actor, rollout, how)).await
+}
+
+async fn retire(Held(engine): Shared, Extension(caller): Extension<Caller>, Path(id): Path<String>) -> Data {
+    let host: HostId = parsed(&id)?;
+    run(move || engine.retire(&caller.actor(), host)).await
+}
+
+#[derive(Deserialize)]
+struct LogPage {
+    #[serde(default)]
+    from: u64,
+    max: Option<usize>,
+}
+
+async fn log(Held(engine): Shared, Query(page): Query<LogPage>) -> Data {
+    run(move || {
+        let events = engine.store.read(page.from, page.max.unwrap_or(EVENTS_MAX).min(EVENTS_MAX))?;
+        let events = events.iter().map(|(_, bytes)| serde_json::from_slice::<Value>(bytes)).collect::<Result<Vec<_>, _>>();
+        let events = events.map_err(|error| Error::Damaged(error.to_string()))?;
+        Ok(json!({ "size": engine.state().size, "events": events }))
+    })
+    .await
+}
+
+async fn checkpoint(Held(engine): Shared) -> String {
+    engine.checkpoint()
+}
+
+async fn log_key(Held(engine): Shared) -> Answer<String> {
+    Ok(engine.identity.log_verifier()?.to_string())
+}
+
+#[derive(Deserialize)]
+struct Wait {
+    size: u64,
+    #[serde(default)]
+    timeout_s: u64,
+}
+
+async fn wait(Held(engine): Shared, Query(wait): Query<Wait>) -> Data {
+    let mut watch = engine.watch_size();
+    let longest = Duration::from_secs(wait.timeout_s.min(WAIT_S_MAX));
+    let _ = tokio::time::timeout(longest, watch.wait_for(|size| *size > wait.size)).await;
+    let size = *watch.borrow();
+    data(json!({ "size": size }))
+}

@@ -1,0 +1,232 @@
+//! The archives of the policy: their verified snapshots, the cached files, and what updates close. Touches the cache and, through feeds, the network.
+
+use crate::{
+    Error,
+    engine::{Engine, lock},
+    error::refuse,
+};
+use fother_core::{
+    Digest, Timestamp, directive::IndexPin, event::Data, inventory::Closes, inventory::Source, package::Offer, policy, version::Version,
+};
+use fother_feeds::{
+    acquire,
+    archive::{self, Snapshot},
+    cache::Cache,
+    changelog,
+    fetch::{Fetch, HttpFetch},
+    packages,
+    trust::Keyring,
+};
+use serde::Serialize;
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Where the server's archives come from; a trait so that a test can stand in for mirrors.
+pub trait Archives: Send + Sync {
+    /// Brings the newest verified state of an archive into the cache, never one older than `newest_seen`.
+    ///
+    /// # Errors
+    /// For people: refused, with the reason, or unreachable.
+    fn update(&self, archive: &policy::Archive, newest_seen: Option<Timestamp>, now: Timestamp) -> Result<Snapshot, String>;
+
+    /// Number of packages that a snapshot offers.
+    fn count(&self, snapshot: &Snapshot) -> u64;
+
+    /// Brings a package into the cache, if one of these snapshots really offers it.
+    ///
+    /// # Errors
+    /// For people: not offered, refused, or unreachable.
+    fn package(&self, snapshots: &[Snapshot], name: &str, offer: &Offer) -> Result<PathBuf, String>;
+
+    /// A cached file.
+    fn file(&self, sha256: Digest) -> Option<PathBuf>;
+}
+
+/// The real ones: mirrors over the network, with the machine's proxy.
+pub struct Mirrors {
+    fetch: HttpFetch,
+    cache: Cache,
+    arch: &'static str,
+}
+
+impl Mirrors {
+    /// Opens the cache below `cache_dir`.
+    ///
+    /// # Errors
+    /// Where the cache or the machine's apt configuration cannot be read.
+    pub fn open(cache_dir: &Path) -> Result<Self, Error> {
+        let fetch = HttpFetch::from_machine().map_err(Error::io("read the configuration of", Path::new("apt")))?;
+        let cache = Cache::open(cache_dir).map_err(|error| Error::Input(error.to_string()))?;
+        let arch = if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" };
+        Ok(Self { fetch, cache, arch })
+    }
+}
+
+impl Archives for Mirrors {
+    fn update(&self, archive: &policy::Archive, newest_seen: Option<Timestamp>, now: Timestamp) -> Result<Snapshot, String> {
+        let source = Source {
+            uri: archive.uri.clone(),
+            suite: archive.suite.clone(),
+            components: archive.components.clone(),
+            signed_by: Some(archive.signed_by.clone()),
+        };
+        let keyring = Keyring::from_files(&[PathBuf::from(&archive.signed_by)]).map_err(|error| error.to_string())?;
+        let max_age = archive.max_age_days.map(|days| Duration::from_secs(u64::from(days) * 86_400));
+        let policy = acquire::Policy { suite: archive.suite.clone(), max_age, newest_seen };
+        archive::update(&source, self.arch, &self.fetch as &dyn Fetch, &keyring, &self.cache, &policy, now)
+            .map_err(|error| error.to_string())
+    }
+
+    fn count(&self, snapshot: &Snapshot) -> u64 {
+        let indexes = snapshot.indexes.iter().filter_map(|index| self.cache.read(index.sha256).ok());
+        indexes.map(|index| packages::scan(&index).count() as u64).sum()
+    }
+
+    fn package(&self, snapshots: &[Snapshot], name: &str, offer: &Offer) -> Result<PathBuf, String> {
+        let wanted = HashSet::from([name]);
+        let mut offered = false;
+        for snapshot in snapshots.iter().filter(|snapshot| snapshot.source.uri == offer.uri && snapshot.source.suite == offer.suite) {
+            for index in &snapshot.indexes {
+                let bytes = self.cache.read(index.sha256).map_err(|error| error.to_string())?;
+                packages::select(&bytes, &wanted, |entry| {
+                    offered |= entry.candidate().is_ok_and(|candidate| candidate.offer(&snapshot.release, &snapshot.source) == *offer);
+                });
+            }
+        }
+        if !offered {
+            return Err(format!("no signed index of the policy's archives offers {name} as the host names it"));
+        }
+        archive::fetch_package(offer, &self.fetch, &self.cache).map_err(|error| error.to_string())
+    }
+
+    fn file(&self, sha256: Digest) -> Option<PathBuf> {
+        self.cache.get(sha256)
+    }
+}
+
+/// What an update of all archives brought.
+#[derive(Debug, Default, Serialize)]
+pub struct Updated {
+    /// Those that are fine.
+    pub archives: Vec<UpdatedArchive>,
+    /// Those that were refused or could not be reached.
+    pub refused: Vec<RefusedArchive>,
+}
+
+/// A good archive.
+#[derive(Debug, Serialize)]
+pub struct UpdatedArchive {
+    /// Name in the policy.
+    pub name: String,
+    /// Suite.
+    pub suite: String,
+    /// `Date` of the Release.
+    pub date: Timestamp,
+    /// Packages that it offers.
+    pub packages: u64,
+}
+
+/// A refused archive.
+#[derive(Debug, Serialize)]
+pub struct RefusedArchive {
+    /// Name in the policy.
+    pub name: String,
+    /// Why.
+    pub why: String,
+}
+
+fn key(name: &str) -> String {
+    format!("archive/{name}")
+}
+
+impl Engine {
+    /// Brings every archive of the policy up to date; each on its own, a refusal of one does not stop the others.
+    pub(crate) fn update_archives(&self, actor: &str) -> Result<Updated, Error> {
+        let mut updated = Updated::default();
+        for (name, archive) in &self.policy.archive {
+            let known = self.state().archives.get(name).cloned();
+            match self.archives.update(archive, known.as_ref().and_then(|known| known.date), self.clock.now()) {
+                Ok(snapshot) => {
+                    let text = serde_json::to_vec(&snapshot).map_err(|error| Error::Input(error.to_string()))?;
+                    self.store.put(&key(name), &text)?;
+                    let (inrelease, date) = (snapshot.inrelease, snapshot.release.date);
+                    let same = known.is_some_and(|known| known.inrelease == Some(inrelease) && known.refused.is_none());
+                    let event = Data::ArchiveUpdated { archive: name.clone(), inrelease, date };
+                    self.commit(actor, |_, _| Ok(if same { Vec::new() } else { vec![event] }))?;
+                    let packages = self.archives.count(&snapshot);
+                    updated.archives.push(UpdatedArchive { name: name.clone(), suite: archive.suite.clone(), date, packages });
+                }
+                Err(why) => {
+                    let why = fother_core::text::printable(&why, 1000);
+                    tracing::warn!(archive = name, why, "an archive is not used");
+                    let same = known.is_some_and(|known| known.refused.as_ref() == Some(&why));
+                    let event = Data::ArchiveRefused { archive: name.clone(), why: why.clone() };
+                    self.commit(actor, |_, _| Ok(if same { Vec::new() } else { vec![event] }))?;
+                    updated.refused.push(RefusedArchive { name: name.clone(), why });
+                }
+            }
+        }
+        Ok(updated)
+    }
+
+    /// The snapshots that directives pin now; all archives of the policy must have one, and be trusted at present.
+    pub(crate) fn snapshots(&self) -> Result<Vec<Snapshot>, Error> {
+        let state = self.state();
+        let mut all = Vec::new();
+        for name in self.policy.archive.keys() {
+            let hint = "run `fother archive update`, and see its reasons";
+            if let Some(why) = state.archives.get(name).and_then(|archive| archive.refused.as_ref()) {
+                return refuse("archive-refused", format!("the archive {name} is not trusted at present: {why}"), hint);
+            }
+            let Some(bytes) = self.store.get(&key(name))? else {
+                return refuse("archive-missing", format!("the archive {name} was never acquired"), hint);
+            };
+            all.push(serde_json::from_slice(&bytes).map_err(|error| Error::Damaged(format!("the snapshot of {name}: {error}")))?);
+        }
+        Ok(all)
+    }
+
+    /// CVEs that a cached package closes for those who have `from`; nothing where its changelog cannot be read, which is logged.
+    pub(crate) fn closes(&self, package: &Path, name: &str, from: Option<&Version>) -> Vec<Closes> {
+        let facts = fs::File::open(package)
+            .map_err(|error| error.to_string())
+            .and_then(|file| changelog::closes(file, name, from).map_err(|error| error.to_string()));
+        facts.map(|facts| facts.closes).unwrap_or_else(|why| {
+            tracing::info!(why, "what this update closes is unknown");
+            Vec::new()
+        })
+    }
+
+    /// Counts a host's request of `bytes`; false where it asks too much in this minute.
+    pub(crate) fn allow(&self, host: fother_core::id::HostId, bytes: u64) -> bool {
+        let minute = self.clock.now().ms() / 60_000;
+        let mut heard = lock(&self.heard);
+        let host = heard.entry(host).or_default();
+        if host.minute != minute {
+            (host.minute, host.requests, host.bytes) = (minute, 0, 0);
+        }
+        host.requests = host.requests.saturating_add(1);
+        host.bytes = host.bytes.saturating_add(bytes);
+        host.requests <= HOST_REQUESTS_MAX && host.bytes <= HOST_BYTES_MAX
+    }
+}
+
+/// Most check-ins and blobs of one host per minute.
+pub const HOST_REQUESTS_MAX: u32 = 600;
+/// Most blob bytes of one host per minute.
+pub const HOST_BYTES_MAX: u64 = 128 << 20;
+
+/// What directives carry of snapshots.
+pub(crate) fn pins(snapshots: &[Snapshot]) -> Vec<IndexPin> {
+    let pin = |snapshot: &Snapshot| IndexPin {
+        uri: snapshot.source.uri.clone(),
+        suite: snapshot.source.suite.clone(),
+        inrelease: snapshot.inrelease,
+        indexes: snapshot.indexes.iter().map(|index| (index.path.clone(), index.sha256)).collect(),
+    };
+    snapshots.iter().map(pin).collect()
+}

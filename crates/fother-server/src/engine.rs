@@ -1,0 +1,224 @@
+//! The log, its fold, and the one way by which anything becomes true: store first, fold then. Touches the store and the clock.
+
+use crate::{
+    Archives, Error,
+    clock::Clock,
+    identity::{Identity, LOG_ORIGIN},
+};
+use fother_core::{
+    Digest, Timestamp,
+    approval::Trust,
+    checkpoint::{self, Checkpoint},
+    event::{self, Data, Event},
+    id::HostId,
+    merkle,
+    policy::Policy,
+    state::State,
+};
+use fother_store::{LOG_LEASE, Store};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// Events that are read at once when the log is folded.
+const READ_EVENTS: usize = 1_000;
+/// Life of the log's lease; only a label on it, since one server restarts under its own name.
+const LEASE_LIFE: Duration = Duration::from_secs(60);
+/// Kinds of blob, in one place.
+pub(crate) mod kind {
+    pub(crate) const COHORT: &str = "cohort";
+    pub(crate) const DIRECTIVE: &str = "directive";
+    pub(crate) const INVENTORY: &str = "inventory";
+    pub(crate) const PLAN: &str = "plan";
+    pub(crate) const POLICY: &str = "policy";
+    pub(crate) const REHEARSAL: &str = "rehearsal";
+    pub(crate) const RESOLUTION: &str = "resolution";
+    pub(crate) const STATEMENT: &str = "statement";
+}
+
+/// What is folded, under one lock.
+pub(crate) struct Folded {
+    pub(crate) state: Arc<State>,
+    tree: merkle::Tree,
+    note: String,
+}
+
+/// What is known of hosts without being an event.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Heard {
+    pub(crate) at: Timestamp,
+    /// Check-ins and blob bytes of the present minute.
+    pub(crate) minute: u64,
+    pub(crate) requests: u32,
+    pub(crate) bytes: u64,
+}
+
+/// The whole server without its doors.
+pub(crate) struct Engine {
+    pub(crate) store: Store,
+    pub(crate) identity: Identity,
+    pub(crate) policy: Policy,
+    pub(crate) trust: Trust,
+    pub(crate) archives: Box<dyn Archives>,
+    pub(crate) clock: Clock,
+    pub(crate) started: Timestamp,
+    pub(crate) heard: Mutex<BTreeMap<HostId, Heard>>,
+    fence: u64,
+    folded: Mutex<Folded>,
+    size: watch::Sender<u64>,
+    wake: mpsc::SyncSender<()>,
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Engine {
+    /// Opens the store, folds the log, and refuses a log that is shorter than, or different from, its newest checkpoint.
+    pub(crate) fn open(
+        data_dir: &std::path::Path,
+        policy: Policy,
+        trust: Trust,
+        archives: Box<dyn Archives>,
+    ) -> Result<(Arc<Self>, mpsc::Receiver<()>), Error> {
+        let clock = Clock::start();
+        let started = clock.now();
+        let store = Store::open(data_dir)?;
+        let identity = Identity::open(data_dir, started)?;
+        let fence = store.acquire_lease(LOG_LEASE, "server", started, LEASE_LIFE)?.fence;
+        let (state, tree) = fold(&store)?;
+        check(&store, &identity, &tree)?;
+        let heard = store.last_seen()?.into_iter().filter_map(|(host, at)| Some((host.parse().ok()?, Heard { at, ..Heard::default() })));
+        let (wake, woken) = mpsc::sync_channel(1);
+        let engine = Self {
+            heard: Mutex::new(heard.collect()),
+            size: watch::Sender::new(state.size),
+            folded: Mutex::new(Folded { state: Arc::new(state), tree, note: String::new() }),
+            store,
+            identity,
+            policy,
+            trust,
+            archives,
+            clock,
+            started,
+            fence,
+            wake,
+        };
+        let policy = engine.put(kind::POLICY, &engine.policy)?;
+        engine.commit("server", |_, _| Ok(vec![Data::ServerStarted { version: env!("CARGO_PKG_VERSION").to_owned(), policy }]))?;
+        Ok((Arc::new(engine), woken))
+    }
+
+    /// The state now.
+    pub(crate) fn state(&self) -> Arc<State> {
+        Arc::clone(&lock(&self.folded).state)
+    }
+
+    /// Text of the newest checkpoint.
+    pub(crate) fn checkpoint(&self) -> String {
+        lock(&self.folded).note.clone()
+    }
+
+    /// Root over all events.
+    pub(crate) fn root(&self) -> Digest {
+        lock(&self.folded).tree.root()
+    }
+
+    /// Tells the number of events as it grows.
+    pub(crate) fn watch_size(&self) -> watch::Receiver<u64> {
+        self.size.subscribe()
+    }
+
+    /// Decides and stores under one lock; nothing is folded, and the state is as before, where anything fails.
+    pub(crate) fn commit(
+        &self,
+        actor: &str,
+        decide: impl FnOnce(&State, Timestamp) -> Result<Vec<Data>, Error>,
+    ) -> Result<Arc<State>, Error> {
+        let mut folded = lock(&self.folded);
+        let at = self.clock.now().max(folded.state.head);
+        let data = decide(&folded.state, at)?;
+        if data.is_empty() {
+            return Ok(Arc::clone(&folded.state));
+        }
+        let first = folded.state.size;
+        let events: Vec<Event> =
+            (first..).zip(data).map(|(seq, data)| Event { v: event::VERSION, seq, at, actor: actor.to_owned(), data }).collect();
+        let bytes = events.iter().map(Event::bytes).collect::<Result<Vec<_>, _>>()?;
+        self.store.append(&bytes, first, self.fence)?;
+        let state = Arc::make_mut(&mut folded.state);
+        events.iter().for_each(|event| state.fold(event));
+        bytes.iter().for_each(|bytes| folded.tree.append(merkle::leaf_hash(bytes)));
+        self.publish(&mut folded)?;
+        let _ = self.wake.try_send(());
+        Ok(Arc::clone(&folded.state))
+    }
+
+    fn publish(&self, folded: &mut Folded) -> Result<(), Error> {
+        let checkpoint = Checkpoint { origin: LOG_ORIGIN.to_owned(), size: folded.tree.size(), root: folded.tree.root() };
+        folded.note = checkpoint.sign(self.identity.log())?.to_string();
+        self.size.send_replace(checkpoint.size);
+        Ok(self.store.put_checkpoint(checkpoint.size, &folded.note)?)
+    }
+
+    /// Stores a value in canonical form.
+    pub(crate) fn put<T: serde::Serialize>(&self, kind: &str, value: &T) -> Result<Digest, Error> {
+        Ok(self.store.put_blob(kind, &fother_core::canonical::to_vec(value)?)?)
+    }
+
+    /// Reads a value that the log names.
+    pub(crate) fn get<T: serde::de::DeserializeOwned>(&self, digest: Digest) -> Result<T, Error> {
+        let bytes = self.bytes(digest)?;
+        serde_json::from_slice(&bytes).map_err(|error| Error::Damaged(format!("the blob {digest}: {error}")))
+    }
+
+    /// The bytes of a blob that the log names.
+    pub(crate) fn bytes(&self, digest: Digest) -> Result<Vec<u8>, Error> {
+        self.store.get_blob(&digest)?.ok_or_else(|| Error::Damaged(format!("the blob {digest} is missing")))
+    }
+
+    /// Why nothing may be sent out, or nothing.
+    pub(crate) fn clock_fault(&self) -> Option<String> {
+        self.clock.fault(lock(&self.folded).state.head)
+    }
+
+    /// Ten random bytes and the time, for an id.
+    pub(crate) fn fresh(&self) -> Result<(u64, [u8; 10]), Error> {
+        Ok((self.clock.now().ms(), crate::identity::random()?))
+    }
+}
+
+fn fold(store: &Store) -> Result<(State, merkle::Tree), Error> {
+    let (mut state, mut tree) = (State::default(), merkle::Tree::default());
+    loop {
+        let batch = store.read(state.size, READ_EVENTS)?;
+        if batch.is_empty() {
+            return Ok((state, tree));
+        }
+        for (seq, bytes) in batch {
+            if seq != state.size {
+                return Err(Error::Damaged(format!("event {} is missing", state.size)));
+            }
+            state.fold(&Event::parse(seq, &bytes)?);
+            tree.append(merkle::leaf_hash(&bytes));
+        }
+    }
+}
+
+fn check(store: &Store, identity: &Identity, tree: &merkle::Tree) -> Result<(), Error> {
+    if store.root(tree.size())? != tree.root() {
+        return Err(Error::Damaged("the events do not match their tree".to_owned()));
+    }
+    let Some((size, note)) = store.latest_checkpoint()? else { return Ok(()) };
+    let signed = checkpoint::open(&note, &identity.log_verifier()?)?;
+    if signed.size != size || size > tree.size() {
+        return Err(Error::Damaged(format!("a checkpoint says {} events, the log has {}", signed.size, tree.size())));
+    }
+    if store.root(size)? != signed.root {
+        return Err(Error::Damaged(format!("the first {size} events are not those that were signed")));
+    }
+    Ok(())
+}

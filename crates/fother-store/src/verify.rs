@@ -1,0 +1,193 @@
+//! The auditor's check: recomputes the tree from the stored bytes and compares it with what is stored and with a signed checkpoint. Reads only.
+
+use crate::{
+    Error, Store, blobs,
+    log::{find_node, size, uint},
+};
+use fother_core::{
+    Digest,
+    checkpoint::{self, VerifierKey},
+    merkle,
+};
+use rusqlite::Connection;
+use std::{fmt, path::Path};
+
+/// Most problems that are listed; more are counted.
+const PROBLEMS_MAX: usize = 100;
+
+/// One thing that is not as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// The event is missing.
+    Missing {
+        /// Its number.
+        seq: u64,
+    },
+    /// The event's bytes are not those that were appended.
+    Altered {
+        /// Its number.
+        seq: u64,
+    },
+    /// An inner node of the stored tree is wrong or missing.
+    Node {
+        /// Its level, leaves being 0.
+        level: u32,
+        /// Its place within the level.
+        index: u64,
+    },
+    /// The log is shorter than the checkpoint says: its end was cut off.
+    Short {
+        /// Events there are.
+        size: u64,
+        /// Events that were signed.
+        signed: u64,
+    },
+    /// The first events do not have the root that was signed: the log was rewritten.
+    Root {
+        /// Number of events signed.
+        size: u64,
+        /// The root that was signed.
+        signed: Digest,
+        /// The root of what is stored.
+        found: Digest,
+    },
+    /// A blob's file is missing or not what its name says.
+    Blob {
+        /// Its name.
+        digest: Digest,
+    },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing { seq } => write!(f, "event {seq} is missing"),
+            Self::Altered { seq } => write!(f, "event {seq} was altered: its bytes no longer have the hash that was stored with it"),
+            Self::Node { level, index } => write!(f, "the stored tree is wrong at level {level}, node {index}"),
+            Self::Short { size, signed } => write!(f, "the log has {size} events, {signed} were signed: its end was cut off"),
+            Self::Root { size, signed, found } => {
+                write!(f, "the first {size} events have the root {found}, {signed} was signed: the log was rewritten")
+            }
+            Self::Blob { digest } => write!(f, "the blob {digest} is missing or was altered"),
+        }
+    }
+}
+
+/// What a verification found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// Events there are.
+    pub size: u64,
+    /// Root over their stored bytes.
+    pub root: Digest,
+    /// Events that the checkpoint covers; those after it are checked against the stored hashes only.
+    pub signed: u64,
+    /// Blobs that were read and hashed.
+    pub blobs: u64,
+    /// What is wrong, in the order of the log; at most a hundred.
+    pub problems: Vec<Problem>,
+    /// Problems in all.
+    pub problem_count: u64,
+}
+
+impl VerifyReport {
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn ok(&self) -> bool {
+        self.problem_count == 0
+    }
+
+    /// The first event that is missing or altered.
+    #[must_use]
+    pub fn first_bad_seq(&self) -> Option<u64> {
+        self.problems.iter().find_map(|problem| match problem {
+            Problem::Missing { seq } | Problem::Altered { seq } => Some(*seq),
+            Problem::Node { .. } | Problem::Short { .. } | Problem::Root { .. } | Problem::Blob { .. } => None,
+        })
+    }
+
+    pub(crate) fn new(signed: u64) -> Self {
+        Self { size: 0, root: merkle::empty_root(), signed, blobs: 0, problems: Vec::new(), problem_count: 0 }
+    }
+
+    pub(crate) fn add(&mut self, problem: Problem) {
+        self.problem_count += 1;
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(problem);
+        }
+    }
+}
+
+/// Verifies the store below `dir` against a checkpoint signed by `key`: every event, the tree, every blob. Also beside a running server.
+///
+/// # Errors
+/// Where the checkpoint is not signed by `key`, or the store cannot be read. What is wrong with the log is in the report.
+pub fn verify(dir: &Path, note: &str, key: &VerifierKey) -> Result<VerifyReport, Error> {
+    let signed = checkpoint::open(note, key)?;
+    let store = Store::open_read_only(dir)?;
+    let mut report = store.read_in(|connection| check_log(connection, &signed))?;
+    check_blobs(&store, &mut report)?;
+    Ok(report)
+}
+
+fn check_log(connection: &Connection, signed: &checkpoint::Checkpoint) -> Result<VerifyReport, Error> {
+    let mut report = VerifyReport::new(signed.size);
+    report.size = size(connection)?;
+    let mut tree = merkle::Tree::default();
+    let mut root_then = (signed.size == 0).then(merkle::empty_root);
+    let mut statement = connection.prepare("SELECT seq, bytes FROM event ORDER BY seq").map_err(Error::sql("read events"))?;
+    let mut rows = statement.query([]).map_err(Error::sql("read events"))?;
+    while let Some(row) = rows.next().map_err(Error::sql("read events"))? {
+        let seq = uint(row.get(0).map_err(Error::sql("read an event"))?)?;
+        if seq != tree.size() {
+            // Later places in the tree mean nothing now.
+            report.add(Problem::Missing { seq: tree.size() });
+            break;
+        }
+        let event = row.get_ref(1).and_then(|value| Ok(value.as_blob()?)).map_err(Error::sql("read an event"))?;
+        check_event(connection, &mut tree, event, &mut report)?;
+        if tree.size() == signed.size {
+            root_then = Some(tree.root());
+        }
+    }
+    report.root = tree.root();
+    match root_then {
+        None => report.add(Problem::Short { size: tree.size(), signed: signed.size }),
+        Some(found) if found != signed.root => report.add(Problem::Root { size: signed.size, signed: signed.root, found }),
+        Some(_) => {}
+    }
+    Ok(report)
+}
+
+/// Appends the event to the recomputed tree and compares each node that it completes. Where the leaf differs, the nodes above it do too and are not named again.
+fn check_event(connection: &Connection, tree: &mut merkle::Tree, event: &[u8], report: &mut VerifyReport) -> Result<(), Error> {
+    let seq = tree.size();
+    let mut nodes = Vec::new();
+    tree.append_with(merkle::leaf_hash(event), |level, index, hash| nodes.push((level, index, *hash)));
+    for (level, index, hash) in nodes {
+        if find_node(connection, level, index)? == Some(hash) {
+            continue;
+        }
+        if level == 0 {
+            report.add(Problem::Altered { seq });
+        } else if report.ok() {
+            report.add(Problem::Node { level, index });
+        }
+    }
+    Ok(())
+}
+
+fn check_blobs(store: &Store, report: &mut VerifyReport) -> Result<(), Error> {
+    let known: Vec<(Digest, String)> = store.read_in(|connection| {
+        let mut statement = connection.prepare("SELECT digest, kind FROM blob ORDER BY digest").map_err(Error::sql("list blobs"))?;
+        let rows = statement.query_map([], |row| Ok((Digest(row.get(0)?), row.get(1)?))).map_err(Error::sql("list blobs"))?;
+        rows.collect::<Result<_, _>>().map_err(Error::sql("list blobs"))
+    })?;
+    for (digest, kind) in known {
+        report.blobs += 1;
+        if store.read_blob(&digest)?.is_none_or(|bytes| blobs::digest_of(&kind, &bytes) != digest) {
+            report.add(Problem::Blob { digest });
+        }
+    }
+    Ok(())
+}

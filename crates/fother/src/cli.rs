@@ -1,0 +1,415 @@
+//! The command line: nouns, verbs, examples. No behaviour.
+
+use crate::output::Format;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Patch fleets under way, and prove it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fother",
+    version,
+    after_help = "Try at once, with nothing set up:\n  fother scan                 what this machine is missing\n  sudo fother rehearse        what upgrading it would do, on a clone, changing nothing\n  sudo fother demo            the whole lifecycle on a disposable fleet\n\nExit codes: 0 fine, 1 policy says no, 2 usage, 3 could not tell, 4 refused, 5 failed."
+)]
+pub struct Cli {
+    /// Table for people, JSON for machines.
+    #[arg(long, global = true, value_enum, default_value = "table")]
+    pub format: Format,
+    /// Where the server keeps its socket.
+    #[arg(long, global = true, env = "FOTHER_RUN_DIR", default_value = "/run/fother")]
+    pub run_dir: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Assess this machine, or a root directory: installed, offered, due. Needs no root, no server.
+    #[command(after_help = "Examples:\n  fother scan\n  fother scan --root /mnt/image --format json\n  fother scan --fail-on security")]
+    Scan(Scan),
+    /// Rehearse the upgrade of this machine on a clone of it, undo included. Changes nothing.
+    #[command(after_help = "Examples:\n  sudo fother rehearse\n  sudo fother rehearse openssl libssl3")]
+    Rehearse(Rehearse),
+    /// The control plane: one data directory, nothing else to set up.
+    #[command(after_help = "Example:\n  fother serve --data-dir /var/lib/fother/server --policy fother.toml --approvers approvers.toml")]
+    Serve(Serve),
+    /// The agent on a host.
+    #[command(subcommand)]
+    Agent(Agent),
+    /// Fleet at a glance.
+    Status,
+    /// Hosts.
+    #[command(subcommand)]
+    Host(Host),
+    /// Archives that updates come from.
+    #[command(subcommand)]
+    Archive(Archive),
+    /// Plans: exact, pinned by digest.
+    #[command(subcommand)]
+    Plan(Plan),
+    /// Changes: a plan, its rehearsal, approvals.
+    #[command(subcommand)]
+    Change(Change),
+    /// Rollouts: canary, waves, gates, rollback.
+    #[command(subcommand)]
+    Rollout(Rollout),
+    /// The log: every decision, verifiable.
+    #[command(subcommand)]
+    Log(Log),
+    /// A disposable fleet of real systemd hosts on this machine.
+    #[command(subcommand)]
+    Lab(Lab),
+    /// The whole lifecycle, once around, on a lab fleet.
+    #[command(after_help = "Examples:\n  sudo fother demo\n  sudo fother demo --hosts 5 --keep")]
+    Demo(Demo),
+    /// Shell completions.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `fother scan`.
+#[derive(Debug, clap::Args)]
+pub struct Scan {
+    /// Root directory to assess.
+    #[arg(long, default_value = "/")]
+    pub root: PathBuf,
+    /// Folder with advisory feeds (Debian lists, KEV, EPSS).
+    #[arg(long, env = "FOTHER_FEEDS")]
+    pub feeds: Option<PathBuf>,
+    /// Exit 1 if updates of this class are due: `security` or `any`.
+    #[arg(long, value_parser = ["security", "any"])]
+    pub fail_on: Option<String>,
+}
+
+/// `fother rehearse`.
+#[derive(Debug, clap::Args)]
+pub struct Rehearse {
+    /// Only these packages and what they need.
+    pub packages: Vec<String>,
+    /// Where the clone's layers go; needs a file system that is no overlay.
+    #[arg(long, default_value = "/var/lib/fother/rehearse")]
+    pub work: PathBuf,
+    /// Do not look for the smallest failing set.
+    #[arg(long)]
+    pub no_bisect: bool,
+}
+
+/// `fother serve`.
+#[derive(Debug, clap::Args)]
+pub struct Serve {
+    /// Everything the server keeps.
+    #[arg(long, env = "FOTHER_DATA_DIR", default_value = "/var/lib/fother/server")]
+    pub data_dir: PathBuf,
+    /// Verified packages and indexes.
+    #[arg(long, default_value = "/var/cache/fother/server")]
+    pub cache_dir: PathBuf,
+    /// Policy file.
+    #[arg(long, default_value = "/etc/fother/fother.toml")]
+    pub policy: PathBuf,
+    /// Who may author and approve.
+    #[arg(long, default_value = "/etc/fother/approvers.toml")]
+    pub approvers: PathBuf,
+    /// Address for agents; a socket passed by systemd (LISTEN_FDS) wins.
+    #[arg(long, default_value = "127.0.0.1:7443")]
+    pub agents: std::net::SocketAddr,
+    /// Loopback address for the status page.
+    #[arg(long, default_value = "127.0.0.1:7480")]
+    pub web: std::net::SocketAddr,
+    /// Network namespace in which hosts are reached (the lab uses it); the status page stays outside.
+    #[arg(long, hide = true)]
+    pub netns: Option<String>,
+}
+
+/// `fother agent …`.
+#[derive(Debug, Subcommand)]
+pub enum Agent {
+    /// Enrol this host and install the two services.
+    #[command(after_help = "Example:\n  sudo fother agent install --server https://patch.example:7443 --token-file token --observe")]
+    Install {
+        /// Server address.
+        #[arg(long)]
+        server: String,
+        /// File with the one-time token; `-` reads standard input. Never an argument: those are visible to all users.
+        #[arg(long)]
+        token_file: PathBuf,
+        /// Trust file to install as `/etc/fother/trust.toml`.
+        #[arg(long)]
+        trust: Option<PathBuf>,
+        /// Read-only: patching is switched on at this host later.
+        #[arg(long)]
+        observe: bool,
+    },
+    /// Run one half of the agent (the services do).
+    Run {
+        /// `executor` (root) or `network` (unprivileged).
+        #[arg(long, value_parser = ["executor", "network"])]
+        half: String,
+    },
+    /// Undo a transaction of this host; works with the server gone.
+    Undo {
+        /// The transaction; without it, the transactions are listed.
+        transaction: Option<String>,
+    },
+    /// Carry out or recover one transaction.
+    #[command(hide = true)]
+    Transact {
+        /// Request file.
+        request: PathBuf,
+    },
+    /// Undo one transaction.
+    #[command(hide = true)]
+    PutBack {
+        /// Request file.
+        request: PathBuf,
+    },
+    /// Rehearse a cohort on a clone of this host.
+    #[command(hide = true)]
+    RehearseHere {
+        /// Request file.
+        request: PathBuf,
+    },
+    /// Drive the clone from inside.
+    #[command(hide = true)]
+    RehearseInside {
+        /// Exchange directory.
+        exchange: PathBuf,
+    },
+}
+
+/// `fother host …`.
+#[derive(Debug, Subcommand)]
+pub enum Host {
+    /// All hosts.
+    Ls,
+    /// One host.
+    Show {
+        /// Id or host name.
+        host: String,
+    },
+    /// A one-time enrolment token, valid for an hour.
+    #[command(after_help = "Example:\n  fother host token --label role=web --label zone=a > token")]
+    Token {
+        /// Labels that the host gets.
+        #[arg(long = "label", value_name = "KEY=VALUE")]
+        labels: Vec<String>,
+    },
+    /// Let a host go for good; it stops counting in budgets.
+    Retire {
+        /// Id or host name.
+        host: String,
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// `fother archive …`.
+#[derive(Debug, Subcommand)]
+pub enum Archive {
+    /// Acquire and verify the newest state of each archive.
+    Update,
+    /// What is known.
+    Ls,
+}
+
+/// `fother plan …`.
+#[derive(Debug, Subcommand)]
+pub enum Plan {
+    /// Let hosts resolve, group them, name the result.
+    #[command(after_help = "Examples:\n  fother plan new web\n  fother plan new web --exclude lab-site")]
+    New {
+        /// Group of the policy.
+        group: String,
+        /// Source packages to leave out.
+        #[arg(long, value_delimiter = ',')]
+        exclude: Vec<String>,
+        /// Why they are left out.
+        #[arg(long, default_value = "left out by the author")]
+        because: String,
+    },
+    /// Rehearse each cohort on a clone of one of its hosts, and wait.
+    Rehearse {
+        /// Plan digest or its first digits.
+        plan: String,
+        /// Do not look for the smallest failing set.
+        #[arg(long)]
+        no_bisect: bool,
+    },
+    /// A plan, its cohorts and their rehearsals.
+    Show {
+        /// Plan digest or its first digits.
+        plan: String,
+    },
+    /// All plans.
+    Ls,
+}
+
+/// `fother change …`.
+#[derive(Debug, Subcommand)]
+pub enum Change {
+    /// Submit a rehearsed plan.
+    Submit {
+        /// Plan digest or its first digits.
+        plan: String,
+        /// The author's SSH key, as for `ssh-keygen -Y sign -f`.
+        #[arg(long)]
+        key: PathBuf,
+        /// Accept a unit that the rehearsal could not exercise.
+        #[arg(long)]
+        acknowledge: Vec<String>,
+    },
+    /// Show plan, rehearsal, risk, window and rollback, then sign.
+    Approve {
+        /// Change id.
+        change: String,
+        /// The approver's SSH key.
+        #[arg(long)]
+        key: PathBuf,
+        /// Sign without asking.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Say no.
+    Reject {
+        /// Change id.
+        change: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
+    /// A change as its approvers see it.
+    Show {
+        /// Change id.
+        change: String,
+    },
+    /// All changes.
+    Ls,
+}
+
+/// `fother rollout …`.
+#[derive(Debug, Subcommand)]
+pub enum Rollout {
+    /// Start an approved change.
+    Start {
+        /// Change id.
+        change: String,
+        /// Stay and watch.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Watch until it ends.
+    Watch {
+        /// Rollout id; the newest if left out.
+        rollout: Option<String>,
+    },
+    /// Stand still.
+    Pause {
+        /// Rollout id.
+        rollout: String,
+    },
+    /// Go on.
+    Resume {
+        /// Rollout id.
+        rollout: String,
+    },
+    /// Stop for good; hosts that are at work finish.
+    Abort {
+        /// Rollout id.
+        rollout: String,
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Undo what it did, host by host.
+    Rollback {
+        /// Rollout id.
+        rollout: String,
+        /// Do it.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// `fother log …`.
+#[derive(Debug, Subcommand)]
+pub enum Log {
+    /// Events, newest last.
+    Show {
+        /// From this event on; negative counts from the end.
+        #[arg(long, default_value_t = -50, allow_hyphen_values = true)]
+        from: i64,
+    },
+    /// Check the whole log of a data directory: tree, stored bytes, checkpoint, fold. Needs no server.
+    Verify {
+        /// The server's data directory.
+        #[arg(long, default_value = "/var/lib/fother/server")]
+        data_dir: PathBuf,
+    },
+}
+
+/// `fother lab …`.
+#[derive(Debug, Subcommand)]
+pub enum Lab {
+    /// Build and boot a fleet.
+    Up {
+        /// Number of hosts.
+        #[arg(long, default_value_t = 5)]
+        hosts: u32,
+        /// Archive to build from instead of the machine's own.
+        #[arg(long)]
+        mirror: Option<String>,
+        /// Name of the lab.
+        #[arg(long, default_value = "lab")]
+        name: String,
+    },
+    /// Hosts of a lab.
+    Status {
+        /// Name of the lab.
+        #[arg(long, default_value = "lab")]
+        name: String,
+    },
+    /// Run a command on a host.
+    Exec {
+        /// Name of the lab.
+        #[arg(long, default_value = "lab")]
+        name: String,
+        /// Host.
+        host: String,
+        /// Command.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Leave nothing behind.
+    Down {
+        /// Name of the lab.
+        #[arg(long, default_value = "lab")]
+        name: String,
+        /// Remove the cached base, too.
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Keep a lab running (started by `lab up`).
+    #[command(hide = true)]
+    Supervise {
+        /// Name of the lab.
+        name: String,
+    },
+}
+
+/// `fother demo`.
+#[derive(Debug, clap::Args)]
+pub struct Demo {
+    /// Number of hosts.
+    #[arg(long, default_value_t = 5)]
+    pub hosts: u32,
+    /// Leave the fleet running at the end.
+    #[arg(long)]
+    pub keep: bool,
+    /// Archive to build from instead of the machine's own.
+    #[arg(long)]
+    pub mirror: Option<String>,
+}

@@ -1,0 +1,63 @@
+//! Commands, a file per noun.
+
+mod agent;
+mod archive;
+mod change;
+mod demo;
+mod host;
+mod lab;
+mod log;
+mod plan;
+mod rehearse;
+mod rollout;
+mod scan;
+mod serve;
+mod sign;
+mod status;
+
+use crate::{
+    cli::{Cli, Command},
+    client::Client,
+    failure::{FINE, Failure},
+    output::Format,
+};
+use clap::CommandFactory as _;
+
+/// What every command gets.
+pub struct Context {
+    /// How to print.
+    pub format: Format,
+    /// The server's runtime directory.
+    pub run_dir: std::path::PathBuf,
+}
+
+impl Context {
+    /// A client of the server.
+    pub fn client(&self) -> Result<Client, Failure> {
+        Client::new(&self.run_dir)
+    }
+}
+
+/// Runs one command; the result is the exit code.
+pub fn run(cli: Cli) -> Result<u8, Failure> {
+    let context = Context { format: cli.format, run_dir: cli.run_dir };
+    match cli.command {
+        Command::Scan(arguments) => scan::run(&context, &arguments),
+        Command::Rehearse(arguments) => rehearse::run(&context, &arguments),
+        Command::Serve(arguments) => serve::run(&context, arguments),
+        Command::Agent(verb) => agent::run(verb),
+        Command::Status => status::run(&context),
+        Command::Host(verb) => host::run(&context, verb),
+        Command::Archive(verb) => archive::run(&context, &verb),
+        Command::Plan(verb) => plan::run(&context, verb),
+        Command::Change(verb) => change::run(&context, verb),
+        Command::Rollout(verb) => rollout::run(&context, verb),
+        Command::Log(verb) => log::run(&context, &verb),
+        Command::Lab(verb) => lab::run(&context, verb),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "fother", &mut std::io::stdout());
+            Ok(FINE)
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! `fother demo`: the whole lifecycle, once around, on a real fleet; each stage uses the commands that a user has.
+
+mod fleet;
+mod stages;
+mod summary;
+
+use crate::{
+    cli::Demo,
+    failure::{FINE, Failure},
+};
+
+/// Runs the command.
+pub fn run(arguments: &Demo) -> Result<u8, Failure> {
+    Failure::need_root("the demo boots real hosts and")?;
+    let mut fleet = fleet::Fleet::up(arguments)?;
+    let result = stages::all(&mut fleet);
+    if arguments.keep && result.is_ok() {
+        fleet.keep();
+        return Ok(FINE);
+    }
+    fleet.down()?;
+    result.map(|()| FINE)
+}

@@ -1,0 +1,119 @@
+//! `fother host`: who is in the fleet.
+
+use super::{Context, status::text};
+use crate::{
+    cli::Host,
+    client::Client,
+    failure::{FINE, Failure, REFUSED, USAGE},
+    output::{Format, envelope, table},
+};
+use fother_core::{Digest, inventory::Inventory};
+use serde_json::{Value, json};
+
+/// Runs the command.
+pub fn run(context: &Context, verb: Host) -> Result<u8, Failure> {
+    let client = context.client()?;
+    match verb {
+        Host::Ls => list(context, &client),
+        Host::Show { host } => show(context, &client, &host),
+        Host::Token { labels } => {
+            let mut map = serde_json::Map::new();
+            for label in &labels {
+                let (key, value) =
+                    label.split_once('=').ok_or_else(|| Failure::new(USAGE, format!("`{label}` is no label"), "write --label role=web"))?;
+                map.insert(key.to_owned(), json!(value));
+            }
+            let answer: Value = client.post("/api/v1/tokens", &json!({"labels": map}))?;
+            println!("{}", text(&answer["token"]));
+            Ok(FINE)
+        }
+        Host::Retire { host, yes } => {
+            let (id, _) = find(&client, &host)?;
+            if !yes {
+                return Err(Failure::new(REFUSED, format!("{id} would leave the fleet for good"), "add --yes"));
+            }
+            let _: Value = client.post(&format!("/api/v1/hosts/{id}/retire"), &json!({}))?;
+            Ok(FINE)
+        }
+    }
+}
+
+fn list(context: &Context, client: &Client) -> Result<u8, Failure> {
+    let state: Value = client.get("/api/v1/state")?;
+    let seen: Value = client.get("/api/v1/last-seen")?;
+    if context.format == Format::Json {
+        envelope("hosts", &json!({"hosts": state["hosts"], "last_seen": seen}), &[])?;
+        return Ok(FINE);
+    }
+    let rows: Vec<Vec<String>> = state["hosts"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(id, host)| {
+            let labels: Vec<String> =
+                host["labels"].as_object().into_iter().flatten().map(|(key, value)| format!("{key}={}", text(value))).collect();
+            let word = if host["retired"] == true {
+                "retired"
+            } else if host["lost"] == true {
+                "LOST"
+            } else if host["observe"] == true {
+                "observes"
+            } else {
+                "patches"
+            };
+            vec![text(&host["hostname"]), word.to_owned(), labels.join(" "), host["packages"].to_string(), text(&seen[id]), id.clone()]
+        })
+        .collect();
+    table(&["host", "mode", "labels", "packages", "last seen", "id"], &rows);
+    Ok(FINE)
+}
+
+fn show(context: &Context, client: &Client, name: &str) -> Result<u8, Failure> {
+    let (id, host) = find(client, name)?;
+    if context.format == Format::Json {
+        envelope("host", &host, &[])?;
+        return Ok(FINE);
+    }
+    println!("{} ({id})", text(&host["hostname"]));
+    println!("labels     {}", host["labels"]);
+    let Some(digest) = host["inventory"].as_str().and_then(|text| text.parse::<Digest>().ok()) else {
+        println!("inventory  none yet");
+        return Ok(FINE);
+    };
+    let inventory: Inventory = client.blob("inventory", digest)?;
+    let print = |label: &str, value: &str| println!("{label:<10} {}", fother_core::text::printable(value, 300));
+    print("system", &format!("{} {} ({})", inventory.distribution.id, inventory.distribution.version, inventory.architecture));
+    print("kernel", &inventory.kernel);
+    print("packages", &inventory.packages.len().to_string());
+    print("reboot", &format!("{:?}", inventory.reboot));
+    for patcher in &inventory.other_patchers {
+        print("patcher", patcher);
+    }
+    for service in inventory.services.iter().filter(|service| !service.stale_files.is_empty()) {
+        print("restart", &format!("{} still maps {}", service.unit, service.stale_files.join(", ")));
+    }
+    for unknown in &inventory.unknown {
+        print("unknown", unknown);
+    }
+    for refusal in host["refusals"].as_array().into_iter().flatten() {
+        print("refused", &text(refusal));
+    }
+    Ok(FINE)
+}
+
+/// A host by id or name.
+fn find(client: &Client, name: &str) -> Result<(String, Value), Failure> {
+    let state: Value = client.get("/api/v1/state")?;
+    let mut found: Vec<(String, Value)> = state["hosts"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(id, host)| *id == name || host["hostname"] == name)
+        .map(|(id, host)| (id.clone(), host.clone()))
+        .collect();
+    match (found.pop(), found.is_empty()) {
+        (Some(one), true) => Ok(one),
+        (None, _) => Err(Failure::new(USAGE, format!("there is no host `{name}`"), "see `fother host ls`")),
+        (Some(_), false) => Err(Failure::new(USAGE, format!("several hosts are called `{name}`"), "use the id")),
+    }
+}

@@ -1,0 +1,75 @@
+//! `fother lab`: a disposable fleet.
+
+use super::Context;
+use crate::{
+    cli::Lab,
+    failure::{FAILED, FINE, Failure},
+    output::{Format, envelope, table},
+};
+use fother_lab::{Progress, UpOptions};
+use std::{io::Write as _, path::Path, time::Duration};
+
+/// Longest wait for the hosts to serve.
+const READY_WAIT: Duration = Duration::from_secs(120);
+
+/// Runs the command.
+pub fn run(context: &Context, verb: Lab) -> Result<u8, Failure> {
+    match verb {
+        Lab::Supervise { name } => {
+            fother_lab::supervise(&name)?;
+            Ok(FINE)
+        }
+        Lab::Up { hosts, mirror, name } => {
+            Failure::need_root("the lab boots real hosts and")?;
+            up(&name, hosts, mirror, &std::env::current_exe()?)?;
+            status(context, &name)
+        }
+        Lab::Status { name } => status(context, &name),
+        Lab::Exec { name, host, command } => {
+            let words: Vec<&str> = command.iter().map(String::as_str).collect();
+            let status = fother_lab::command(&name, &host, &words)?.status()?;
+            Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED))
+        }
+        Lab::Down { name, purge } => {
+            Failure::need_root("taking a lab down")?;
+            fother_lab::down(&name, purge)?;
+            Ok(FINE)
+        }
+    }
+}
+
+/// Boots a lab and waits until its hosts serve.
+pub fn up(name: &str, hosts: u32, mirror: Option<String>, binary: &Path) -> Result<(), Failure> {
+    if fother_lab::labs().iter().any(|known| known == name) {
+        eprintln!("an earlier lab `{name}` is taken down first");
+        fother_lab::down(name, false)?;
+    }
+    let options = UpOptions { name: name.to_owned(), hosts: hosts as usize, mirror, binary: binary.to_owned() };
+    fother_lab::up(&options, &mut |progress| match progress {
+        Progress::Stage(what) => eprintln!("\r\x1b[K   {what}"),
+        Progress::Line(line) => {
+            eprint!("\r\x1b[K     {}", fother_core::text::printable(line.trim(), 90));
+            let _ = std::io::stderr().flush();
+        }
+    })?;
+    eprint!("\r\x1b[K");
+    fother_lab::wait_ready(name, READY_WAIT)?;
+    Ok(())
+}
+
+fn status(context: &Context, name: &str) -> Result<u8, Failure> {
+    let hosts = fother_lab::status(name)?;
+    if context.format == Format::Json {
+        envelope("lab", &hosts, &[])?;
+        return Ok(FINE);
+    }
+    let rows: Vec<Vec<String>> = hosts
+        .iter()
+        .map(|host| {
+            let pid = host.pid.map(|pid| pid.to_string()).unwrap_or_default();
+            vec![host.name.clone(), host.role.name().to_owned(), host.zone.clone(), host.address.clone(), format!("{:?}", host.state), pid]
+        })
+        .collect();
+    table(&["host", "role", "zone", "address", "state", "pid"], &rows);
+    Ok(FINE)
+}

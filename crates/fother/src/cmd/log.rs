@@ -1,0 +1,104 @@
+//! `fother log`: every decision, and the proof that none was changed.
+
+use super::{Context, status::text};
+use crate::{
+    cli::Log,
+    failure::{FAILED, FINE, Failure},
+    output::{Format, envelope},
+};
+use fother_core::{Timestamp, event::Event, state::State};
+use fother_server::Identity;
+use fother_store::{Store, VerifyReport};
+use serde_json::{Value, json};
+use std::path::Path;
+
+/// Runs the command.
+pub fn run(context: &Context, verb: &Log) -> Result<u8, Failure> {
+    match verb {
+        Log::Show { from } => show(context, *from),
+        Log::Verify { data_dir } => verify(context, data_dir),
+    }
+}
+
+fn show(context: &Context, from: i64) -> Result<u8, Failure> {
+    let client = context.client()?;
+    let status: Value = client.get("/api/v1/status")?;
+    let size = status["size"].as_u64().unwrap_or(0);
+    let mut next = if from < 0 { size.saturating_sub(from.unsigned_abs()) } else { from.unsigned_abs() };
+    let mut all = Vec::new();
+    while next < size {
+        let page: Value = client.get(&format!("/api/v1/log?from={next}&max=500"))?;
+        let events = page["events"].as_array().cloned().unwrap_or_default();
+        if events.is_empty() {
+            break;
+        }
+        next += events.len() as u64;
+        all.extend(events);
+    }
+    if context.format == Format::Json {
+        envelope("log", &all, &[])?;
+        return Ok(FINE);
+    }
+    for event in &all {
+        let data = fother_core::text::printable(&event["data"].to_string(), 180);
+        println!("{:>6} {} {:<36} {:<22} {data}", event["seq"], text(&event["at"]), text(&event["actor"]), text(&event["type"]));
+    }
+    Ok(FINE)
+}
+
+fn verify(context: &Context, data_dir: &Path) -> Result<u8, Failure> {
+    let (report, state) = check(data_dir)?;
+    if context.format == Format::Json {
+        let data = json!({"size": report.size, "root": report.root, "signed": report.signed, "blobs": report.blobs, "problems": report.problem_count});
+        envelope("log-verification", &data, &[])?;
+    } else {
+        println!("{} events, root {}", report.size, report.root);
+        println!(
+            "every stored byte is in the tree; the checkpoint over {} events is signed by the log key; {} blobs hash to their names",
+            report.signed, report.blobs
+        );
+        println!(
+            "the state folds: {} hosts, {} plans, {} changes, {} rollouts",
+            state.hosts.len(),
+            state.plans.len(),
+            state.changes.len(),
+            state.rollouts.len()
+        );
+    }
+    Ok(FINE)
+}
+
+/// Events read at once.
+const PAGE: usize = 500;
+
+/// Verifies the log below a server's data directory and folds it anew. Also beside a running server.
+pub fn check(data_dir: &Path) -> Result<(VerifyReport, State), Failure> {
+    let bad = |what: String| {
+        Failure::new(
+            FAILED,
+            format!("the log does not verify: {what}"),
+            "keep this directory as it is, and compare with the agents' checkpoints",
+        )
+    };
+    let identity = Identity::open(data_dir, Timestamp(0))?;
+    let store = Store::open_read_only(data_dir)?;
+    let Some((_, note)) = store.latest_checkpoint()? else {
+        return Err(bad("there is no checkpoint".to_owned()));
+    };
+    let report = fother_store::verify(data_dir, &note, &identity.log_verifier()?)?;
+    if !report.ok() {
+        let problems: Vec<String> = report.problems.iter().take(5).map(|problem| format!("{problem:?}")).collect();
+        return Err(bad(problems.join("; ")));
+    }
+    let mut state = State::default();
+    while state.size < report.size {
+        let page = store.read(state.size, PAGE)?;
+        if page.is_empty() {
+            return Err(bad(format!("event {} is missing", state.size)));
+        }
+        for (seq, bytes) in page {
+            state.fold(&Event::parse(seq, &bytes)?);
+        }
+    }
+    Ok((report, state))
+}

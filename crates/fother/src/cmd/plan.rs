@@ -1,0 +1,194 @@
+//! `fother plan`: exact transactions, pinned by digest, and their rehearsals.
+
+use super::{Context, status::text};
+use crate::{
+    cli::Plan,
+    client::Client,
+    failure::{FINE, Failure, NO, UNKNOWN, USAGE},
+    output::{Format, envelope, table},
+};
+use fother_core::{
+    Digest,
+    plan::Cohort,
+    rehearsal::{Rehearsal, Verdict},
+};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+/// Longest wait for hosts to resolve.
+const RESOLVE_WAIT: Duration = Duration::from_secs(5 * 60);
+/// Longest wait for rehearsals; a bisection rehearses several times.
+const REHEARSE_WAIT: Duration = Duration::from_secs(60 * 60);
+
+/// Runs the command.
+pub fn run(context: &Context, verb: Plan) -> Result<u8, Failure> {
+    let client = context.client()?;
+    match verb {
+        Plan::New { group, exclude, because } => {
+            let digest = new(&client, &group, &exclude, &because)?;
+            show(context, &client, digest)
+        }
+        Plan::Rehearse { plan, no_bisect } => {
+            let digest = find(&client, &plan)?;
+            let verdict = rehearse(&client, digest, !no_bisect)?;
+            show(context, &client, digest)?;
+            Ok(match verdict {
+                Verdict::Passes => FINE,
+                Verdict::Breaks => NO,
+                Verdict::Unknown => UNKNOWN,
+            })
+        }
+        Plan::Show { plan } => {
+            let digest = find(&client, &plan)?;
+            show(context, &client, digest)
+        }
+        Plan::Ls => list(context, &client),
+    }
+}
+
+/// Lets the group's hosts resolve, then makes the plan.
+pub fn new(client: &Client, group: &str, exclude: &[String], because: &str) -> Result<Digest, Failure> {
+    let asked: Value = client.post("/api/v1/resolve", &json!({"group": group, "exclude": exclude}))?;
+    let ids: Vec<String> = asked["directives"].as_array().into_iter().flatten().map(text).collect();
+    eprintln!("{} hosts resolve…", ids.len());
+    wait_for(client, &ids, RESOLVE_WAIT)?;
+    let excluded: BTreeMap<&String, &str> = exclude.iter().map(|source| (source, because)).collect();
+    let made: Value = client.post("/api/v1/plans", &json!({"group": group, "exclude": excluded}))?;
+    for host in made["unknown"].as_array().into_iter().flatten() {
+        eprintln!("unknown: {} gave no answer and is not in the plan", text(host));
+    }
+    text(&made["plan"]).parse().map_err(|_| anyhow::anyhow!("the server named no plan").into())
+}
+
+/// Rehearses each cohort and waits for the verdicts.
+pub fn rehearse(client: &Client, plan: Digest, bisect: bool) -> Result<Verdict, Failure> {
+    let asked: Value = client.post(&format!("/api/v1/plans/{}/rehearse", plan.hex()), &json!({"bisect": bisect}))?;
+    let ids: Vec<String> = asked["directives"].as_array().into_iter().flatten().map(text).collect();
+    eprintln!("{} cohorts are rehearsed on clones of their hosts…", ids.len());
+    wait_for(client, &ids, REHEARSE_WAIT)?;
+    let mut worst = Verdict::Passes;
+    for (_, rehearsal) in rehearsals(client, plan)? {
+        worst = worst.max(rehearsal.map_or(Verdict::Unknown, |rehearsal| rehearsal.verdict));
+    }
+    Ok(worst)
+}
+
+/// Waits until every directive has a final outcome.
+pub fn wait_for(client: &Client, ids: &[String], wait: Duration) -> Result<(), Failure> {
+    let until = Instant::now() + wait;
+    loop {
+        let state: Value = client.get("/api/v1/state")?;
+        let open: Vec<&String> = ids.iter().filter(|id| state["directives"][id.as_str()]["outcome"].is_null()).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > until {
+            let what = format!("{} of {} hosts gave no answer within {} s", open.len(), ids.len(), wait.as_secs());
+            return Err(Failure::new(UNKNOWN, what, "see `fother host ls` for lost hosts, then try again"));
+        }
+        let _: Value = client.get(&format!("/api/v1/wait?size={}&timeout_s=10", state["size"]))?;
+    }
+}
+
+/// Each cohort's rehearsal.
+pub fn rehearsals(client: &Client, plan: Digest) -> Result<Vec<(Digest, Option<Rehearsal>)>, Failure> {
+    let state: Value = client.get("/api/v1/state")?;
+    let mut found = Vec::new();
+    for (cohort, known) in state["plans"][plan.to_string()]["cohorts"].as_object().into_iter().flatten() {
+        let digest: Option<Digest> = known["rehearsal"][0].as_str().and_then(|text| text.parse().ok());
+        let rehearsal = digest.map(|digest| client.blob("rehearsal", digest)).transpose()?;
+        found.push((cohort.parse()?, rehearsal));
+    }
+    Ok(found)
+}
+
+/// Source packages that made a rehearsal break.
+pub fn failing(client: &Client, plan: Digest) -> Result<Vec<String>, Failure> {
+    let state: Value = client.get("/api/v1/state")?;
+    let cohorts = state["plans"][plan.to_string()]["cohorts"].as_object().cloned().unwrap_or_default();
+    let mut all: Vec<String> =
+        cohorts.values().flat_map(|cohort| cohort["failing"].as_array().cloned().unwrap_or_default()).map(|v| text(&v)).collect();
+    all.sort();
+    all.dedup();
+    Ok(all)
+}
+
+/// Prints a plan as its approvers need it.
+pub fn show(context: &Context, client: &Client, digest: Digest) -> Result<u8, Failure> {
+    let plan: fother_core::plan::Plan = client.blob("plan", digest)?;
+    if context.format == Format::Json {
+        envelope("plan", &json!({"digest": digest, "plan": plan}), &[])?;
+        return Ok(FINE);
+    }
+    println!("plan       {digest}");
+    println!("group      {} ({})", plan.group, plan.select);
+    println!(
+        "rollout    canary {}, soak {} s, window {}, {} approval(s)",
+        plan.rollout.canary, plan.rollout.soak_s, plan.window, plan.approvals
+    );
+    for (source, why) in &plan.excluded {
+        println!("left out   {source}: {why}");
+    }
+    for (cohort, rehearsal) in rehearsals(client, digest)? {
+        let blob: Cohort = client.blob("cohort", cohort)?;
+        println!(
+            "\ncohort {}: {} hosts, {} packages, {} CVEs closed",
+            cohort.short(),
+            blob.hosts.len(),
+            blob.changes.len(),
+            blob.cves().len()
+        );
+        crate::cmd::rehearse::print_changes(&blob.changes);
+        match rehearsal {
+            None => println!("  not rehearsed yet: `fother plan rehearse {}`", digest.short()),
+            Some(rehearsal) => crate::cmd::rehearse::print(&rehearsal),
+        }
+    }
+    Ok(FINE)
+}
+
+fn list(context: &Context, client: &Client) -> Result<u8, Failure> {
+    let state: Value = client.get("/api/v1/state")?;
+    if context.format == Format::Json {
+        envelope("plans", &state["plans"], &[])?;
+        return Ok(FINE);
+    }
+    let rows: Vec<Vec<String>> = state["plans"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(digest, plan)| {
+            let cohorts = plan["cohorts"].as_object().cloned().unwrap_or_default();
+            let verdicts: Vec<String> =
+                cohorts.values().map(|cohort| cohort["rehearsal"][1].as_str().unwrap_or("not rehearsed").to_owned()).collect();
+            vec![
+                digest.get(7..19).unwrap_or(digest).to_owned(),
+                text(&plan["group"]),
+                cohorts.len().to_string(),
+                verdicts.join(" "),
+                text(&plan["created"]),
+            ]
+        })
+        .collect();
+    table(&["plan", "group", "cohorts", "rehearsals", "made"], &rows);
+    Ok(FINE)
+}
+
+/// A plan by digest or its first hexadecimal digits.
+pub fn find(client: &Client, text: &str) -> Result<Digest, Failure> {
+    if let Ok(digest) = text.parse() {
+        return Ok(digest);
+    }
+    let state: Value = client.get("/api/v1/state")?;
+    let wanted = format!("sha256:{text}");
+    let found: Vec<&String> =
+        state["plans"].as_object().into_iter().flatten().map(|(digest, _)| digest).filter(|d| d.starts_with(&wanted)).collect();
+    match found[..] {
+        [one] => Ok(one.parse()?),
+        [] => Err(Failure::new(USAGE, format!("there is no plan `{text}`"), "see `fother plan ls`")),
+        _ => Err(Failure::new(USAGE, format!("several plans begin with `{text}`"), "give more digits")),
+    }
+}

@@ -1,0 +1,187 @@
+//! `fother rollout`: start, watch, steer, undo.
+
+use super::{Context, status::text};
+use crate::{
+    cli::Rollout,
+    client::Client,
+    failure::{FINE, Failure, NO, REFUSED, USAGE},
+    output::{Format, envelope},
+};
+use fother_core::rollout::{End, Phase};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, io::IsTerminal as _};
+
+/// Runs the command.
+pub fn run(context: &Context, verb: Rollout) -> Result<u8, Failure> {
+    let client = context.client()?;
+    let steer = |id: &str, verb: &str| -> Result<u8, Failure> {
+        let _: Value = client.post(&format!("/api/v1/rollouts/{id}/{verb}"), &json!({}))?;
+        Ok(FINE)
+    };
+    let sure = |yes: bool, what: &str| if yes { Ok(()) } else { Err(Failure::new(REFUSED, what.to_owned(), "add --yes")) };
+    match verb {
+        Rollout::Start { change, watch: stay } => {
+            let id = start(&client, &change)?;
+            println!("{id}");
+            if stay { watch(context, &client, &id) } else { Ok(FINE) }
+        }
+        Rollout::Watch { rollout } => {
+            let id = match rollout {
+                Some(id) => id,
+                None => newest(&client)?,
+            };
+            watch(context, &client, &id)
+        }
+        Rollout::Pause { rollout } => steer(&rollout, "pause"),
+        Rollout::Resume { rollout } => steer(&rollout, "resume"),
+        Rollout::Abort { rollout, yes } => {
+            sure(yes, "the rollout would stop for good; hosts that are at work finish")?;
+            steer(&rollout, "abort")
+        }
+        Rollout::Rollback { rollout, yes } => {
+            sure(yes, "every host that carries the change would be put back")?;
+            steer(&rollout, "rollback")
+        }
+    }
+}
+
+/// Starts an approved change; the rollout's id.
+pub fn start(client: &Client, change: &str) -> Result<String, Failure> {
+    let answer: Value = client.post("/api/v1/rollouts", &json!({"change": change}))?;
+    Ok(text(&answer["rollout"]))
+}
+
+fn newest(client: &Client) -> Result<String, Failure> {
+    let state: Value = client.get("/api/v1/state")?;
+    let ids = state["rollouts"].as_object().into_iter().flatten().map(|(id, _)| id.clone());
+    ids.max().ok_or_else(|| Failure::new(USAGE, "there is no rollout", "start one: `fother rollout start CHANGE`"))
+}
+
+/// A rollout as the state tells it, with the names of its hosts.
+pub struct View {
+    /// The rollout.
+    pub rollout: Value,
+    /// Name and phase of each host, in wave order.
+    pub waves: Vec<Vec<(String, Phase)>>,
+    /// Events in the log when it was taken.
+    pub size: u64,
+}
+
+impl View {
+    /// Takes a view.
+    pub fn take(client: &Client, id: &str) -> Result<Self, Failure> {
+        let state: Value = client.get("/api/v1/state")?;
+        let rollout = state["rollouts"][id].clone();
+        if rollout.is_null() {
+            return Err(Failure::new(USAGE, format!("there is no rollout `{id}`"), "see `fother status`"));
+        }
+        let mut waves = Vec::new();
+        for wave in rollout["setup"]["waves"].as_array().into_iter().flatten() {
+            let mut hosts = Vec::new();
+            for host in wave.as_array().into_iter().flatten().map(text) {
+                let phase: Phase = serde_json::from_value(rollout["hosts"][&host].clone())?;
+                hosts.push((text(&state["hosts"][&host]["hostname"]), phase));
+            }
+            waves.push(hosts);
+        }
+        Ok(Self { size: state["size"].as_u64().unwrap_or(0), rollout, waves })
+    }
+
+    /// How it ended.
+    pub fn end(&self) -> Option<End> {
+        serde_json::from_value(self.rollout["ended"].clone()).ok()
+    }
+}
+
+/// Follows a rollout to its end, a line per transition.
+pub fn watch(context: &Context, client: &Client, id: &str) -> Result<u8, Failure> {
+    let mut shown: BTreeMap<String, String> = BTreeMap::new();
+    loop {
+        let view = View::take(client, id)?;
+        if context.format == Format::Table {
+            print_new(&view, &mut shown);
+        }
+        if let Some(end) = view.end() {
+            if context.format == Format::Json {
+                envelope("rollout", &view.rollout, &[])?;
+            }
+            return Ok(match end {
+                End::Completed => {
+                    eprintln!("completed");
+                    FINE
+                }
+                End::Halted { why } => {
+                    eprintln!("halted: {}", fother_core::text::printable(&why, 600));
+                    NO
+                }
+                End::Aborted => {
+                    eprintln!("aborted");
+                    NO
+                }
+            });
+        }
+        let _: Value = client.get(&format!("/api/v1/wait?size={}&timeout_s=10", view.size))?;
+    }
+}
+
+fn print_new(view: &View, shown: &mut BTreeMap<String, String>) {
+    for (number, wave) in view.waves.iter().enumerate() {
+        let name = if number == 0 { "canary".to_owned() } else { format!("wave {number}") };
+        for (host, phase) in wave {
+            let word = phase.word();
+            if word == "waiting" || shown.get(host).is_some_and(|old| old == word) {
+                continue;
+            }
+            shown.insert(host.clone(), word.to_owned());
+            println!("{} {name:<8} {host:<10} {:<12} {}", strip(&view.waves, number), paint(word), note(phase));
+        }
+    }
+}
+
+/// A strip with a sign per host: `·` waiting, `>` working, `~` soaking, `#` verified, `<` rolled back, `!` failed.
+fn strip(waves: &[Vec<(String, Phase)>], present: usize) -> String {
+    let sign = |phase: &Phase| match phase {
+        Phase::Waiting => '·',
+        Phase::Dispatched { .. } => '>',
+        Phase::Applied { .. } => '~',
+        Phase::Verified { .. } => '#',
+        Phase::RolledBack { .. } | Phase::Undoing { .. } => '<',
+        Phase::Replan { .. } | Phase::Refused { .. } => '-',
+        Phase::Failed { .. } => '!',
+    };
+    let parts: Vec<String> = waves
+        .iter()
+        .enumerate()
+        .map(|(number, wave)| {
+            let signs: String = wave.iter().map(|(_, phase)| sign(phase)).collect();
+            if number == present { format!("[{signs}]") } else { format!(" {signs} ") }
+        })
+        .collect();
+    parts.concat()
+}
+
+fn note(phase: &Phase) -> String {
+    let text = match phase {
+        Phase::Waiting | Phase::Dispatched { .. } | Phase::Applied { .. } | Phase::Undoing { .. } => String::new(),
+        Phase::Verified { remarks, .. } => remarks.join("; "),
+        Phase::Replan { why } | Phase::Refused { why } | Phase::Failed { why } => why.clone(),
+        Phase::RolledBack { why, exact, paths_compared, .. } => {
+            let proof = if *exact { "exact" } else { "NOT exact" };
+            format!("{proof}, {paths_compared} paths compared: {why}")
+        }
+    };
+    fother_core::text::printable(&text, 160)
+}
+
+fn paint(word: &str) -> String {
+    if !std::io::stdout().is_terminal() {
+        return word.to_owned();
+    }
+    let colour = match word {
+        "verified" => 32,
+        "FAILED" | "refused" => 31,
+        "rolled back" | "replan" | "undoing" => 33,
+        _ => 36,
+    };
+    format!("\x1b[{colour}m{word:<12}\x1b[0m")
+}

@@ -1,0 +1,105 @@
+//! `fother scan`: this machine, or a root directory, with nothing set up.
+
+use super::Context;
+use crate::{
+    cli::Scan,
+    failure::{FINE, Failure, NO, UNKNOWN},
+    output::{Format, envelope, table},
+};
+use fother_core::{inventory::Reboot, package::UpdateClass};
+use fother_host::{
+    root::Root,
+    scan::{self, Scan as Found},
+};
+
+/// Most lines of a list on a screen; JSON has all.
+const LINES_MAX: usize = 40;
+
+/// Runs the command.
+pub fn run(context: &Context, arguments: &Scan) -> Result<u8, Failure> {
+    let root = Root::open(&arguments.root)?;
+    let advisories = arguments.feeds.as_ref().map(|dir| fother_feeds::advisories::load_dir(dir)).transpose()?;
+    let found = scan::scan(&root, None, advisories.as_ref())?;
+    match context.format {
+        Format::Json => envelope("scan", &found, &found.unknown)?,
+        Format::Table => print(&found),
+    }
+    Ok(code(&found, arguments.fail_on.as_deref()))
+}
+
+fn code(found: &Found, fail_on: Option<&str>) -> u8 {
+    if !found.unknown.is_empty() || matches!(found.reboot, Reboot::Unknown { .. }) {
+        return UNKNOWN;
+    }
+    let counts = |update: &&scan::Update| update.kept.is_none() && (fail_on == Some("any") || update.class == UpdateClass::Security);
+    let due = fail_on.is_some() && found.updates.iter().any(|update| counts(&update));
+    if due { NO } else { FINE }
+}
+
+fn print(found: &Found) {
+    let security = found.updates.iter().filter(|update| update.class == UpdateClass::Security).count();
+    let distribution = &found.distribution;
+    println!(
+        "{} {} ({}), {} packages: {} updates, {security} of them security",
+        distribution.id,
+        distribution.version,
+        found.architecture,
+        found.installed,
+        found.updates.len()
+    );
+    let mut updates: Vec<&scan::Update> = found.updates.iter().collect();
+    updates.sort_by_key(|update| (update.class, update.name.clone()));
+    let rows: Vec<Vec<String>> = updates
+        .iter()
+        .take(LINES_MAX)
+        .map(|update| {
+            let mut notes: Vec<String> = update.closes.iter().map(|closes| closes.cve.clone()).take(3).collect();
+            if update.closes.len() > 3 {
+                notes.push(format!("and {} more", update.closes.len() - 3));
+            }
+            notes.extend(update.kept.iter().map(|why| format!("kept back: {why}")));
+            let class = format!("{:?}", update.class).to_lowercase();
+            vec![update.name.clone(), update.from.to_string(), update.to.to_string(), class, update.suite.clone(), notes.join(", ")]
+        })
+        .collect();
+    if !rows.is_empty() {
+        println!();
+        table(&["package", "installed", "offered", "class", "from", "notes"], &rows);
+    }
+    more(found.updates.len());
+    list(
+        "fix published, not installable here",
+        found.missing.iter().map(|m| format!("{} {} ({}): {}", m.source, m.fixed, m.advisory, m.cves.join(" "))),
+    );
+    list("not assessed", found.not_assessed.iter().map(|kept| format!("{}: {}", kept.name, kept.why)));
+    list("half-done by dpkg", found.broken.iter().map(|kept| format!("{}: {}", kept.name, kept.why)));
+    list("restart due", found.restarts.iter().map(|service| format!("{} still maps {}", service.unit, service.stale_files.join(", "))));
+    list("other patchers", found.other_patchers.iter().cloned());
+    list("could not tell", found.unknown.iter().cloned());
+    match &found.reboot {
+        Reboot::No => println!("\nreboot     not due"),
+        Reboot::Needed { reasons } => println!("\nreboot     DUE: {}", reasons.join("; ")),
+        Reboot::Unknown { reasons } => println!("\nreboot     could not tell: {}", reasons.join("; ")),
+    }
+    if !found.updates.is_empty() {
+        println!("\nNext: sudo fother rehearse    (what upgrading would do, on a clone, changing nothing)");
+    }
+}
+
+fn list(title: &str, lines: impl Iterator<Item = String>) {
+    let lines: Vec<String> = lines.collect();
+    if lines.is_empty() {
+        return;
+    }
+    println!("\n{title} ({}):", lines.len());
+    for line in lines.iter().take(LINES_MAX) {
+        println!("  {}", fother_core::text::printable(line, 200));
+    }
+    more(lines.len());
+}
+
+fn more(count: usize) {
+    if count > LINES_MAX {
+        println!("  … and {} more (--format json has all)", count - LINES_MAX);
+    }
+}

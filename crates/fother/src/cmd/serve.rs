@@ -1,0 +1,67 @@
+//! `fother serve`: the control plane with one data directory.
+
+use super::Context;
+use crate::{
+    cli::Serve,
+    failure::{FAILED, FINE, Failure, USAGE},
+};
+use fother_core::{approval::Trust, policy::Policy};
+use fother_server::ServerOptions;
+use std::{fs, fs::File, net::TcpListener, path::Path};
+
+/// Runs the command.
+pub fn run(context: &Context, arguments: Serve) -> Result<u8, Failure> {
+    let read = |path: &Path| {
+        fs::read_to_string(path)
+            .map_err(|error| Failure::new(USAGE, format!("{} cannot be read: {error}", path.display()), "write one; see the README"))
+    };
+    let policy =
+        Policy::parse(&read(&arguments.policy)?).map_err(|error| Failure::new(USAGE, error.to_string(), "mend the policy file"))?;
+    let approvers =
+        Trust::parse(&read(&arguments.approvers)?).map_err(|error| Failure::new(USAGE, error.to_string(), "mend the approvers file"))?;
+    if !arguments.web.ip().is_loopback() {
+        return Err(Failure::new(
+            USAGE,
+            format!("{} is not a loopback address", arguments.web),
+            "the status page is for this machine only",
+        ));
+    }
+    let bind = |address| {
+        TcpListener::bind(address)
+            .map_err(|error| Failure::new(FAILED, format!("{address} cannot be used: {error}"), "is another server running?"))
+    };
+    let web = bind(arguments.web)?;
+    if let Some(netns) = &arguments.netns {
+        enter(netns)?;
+    }
+    let options = ServerOptions {
+        data_dir: arguments.data_dir,
+        run_dir: context.run_dir.clone(),
+        cache_dir: arguments.cache_dir,
+        policy,
+        approvers,
+        agent_listener: bind(arguments.agents)?,
+        agent_names: vec![arguments.agents.ip().to_string()],
+        web_listener: Some(web),
+    };
+    fother_server::run(options, terminated())?;
+    Ok(FINE)
+}
+
+/// Moves this thread, and all that start from it, into a named network namespace.
+fn enter(name: &str) -> Result<(), Failure> {
+    use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+    use std::os::fd::AsFd as _;
+    let file = File::open(Path::new("/run/netns").join(name))?;
+    Ok(move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?)
+}
+
+/// Ready when the process is asked to end.
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut term) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
