@@ -264,7 +264,7 @@ mod tests {
         fs::write(&path, "").unwrap();
         assert_eq!(holder(path.to_str().unwrap()), None);
         let mut child = std::process::Command::new("perl")
-            .args(["-e", "use Fcntl; open F, '+<', $ARGV[0]; fcntl(F, F_SETLK, pack('s s x4 q q l x4', F_WRLCK, 0, 0, 0, 0)) or die; $|=1; print 'x'; <STDIN>"])
+            .args(["-e", "use Fcntl; open F, '+<', $ARGV[0]; $l = pack('s s x4 q q l x4', F_WRLCK, 0, 0, 0, 0); fcntl(F, F_SETLK, $l) or die; $|=1; print 'x'; <STDIN>"])
             .arg(&path)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
