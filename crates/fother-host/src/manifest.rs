@@ -20,7 +20,7 @@ pub const EXEMPT: &[(&str, &str)] = &[
     ("/dev/**", "devices, made anew at every boot"),
     ("/run/**", "state of the running boot, gone at the next"),
     ("/tmp/**", "temporary by definition; the clone has its own"),
-    ("/var/tmp/systemd-private-*", "temporary directories of running services"),
+    ("/var/tmp/**", "temporary by definition, no package owns any of it; services make private directories there when they start"),
     ("/var/log/**", "logs only grow; taking lines back would falsify them"),
     ("/var/cache/apt/**", "apt's cache, made anew from the indexes"),
     ("/var/lib/apt/lists/**", "indexes of the archives, refreshed by anyone at any time"),

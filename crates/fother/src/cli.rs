@@ -383,6 +383,14 @@ pub enum Lab {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// Put a version of `lab-site` into the lab's archive: first, good, or one that is broken in its own way.
+    Publish {
+        /// Name of the lab.
+        #[arg(long, default_value = "lab")]
+        name: String,
+        /// Which: its version, such as 1.1.
+        version: String,
+    },
     /// Leave nothing behind.
     Down {
         /// Name of the lab.
@@ -409,6 +417,9 @@ pub struct Demo {
     /// Leave the fleet running at the end.
     #[arg(long)]
     pub keep: bool,
+    /// Leave out the updates that rehearsal stops.
+    #[arg(long)]
+    pub quick: bool,
     /// Archive to build from instead of the machine's own.
     #[arg(long)]
     pub mirror: Option<String>,

@@ -13,7 +13,7 @@ use crate::{
 pub fn run(arguments: &Demo) -> Result<u8, Failure> {
     Failure::need_root("the demo boots real hosts and")?;
     let mut fleet = fleet::Fleet::up(arguments)?;
-    let result = stages::all(&mut fleet);
+    let result = stages::all(&mut fleet, arguments.quick);
     if arguments.keep && result.is_ok() {
         fleet.keep();
         return Ok(FINE);

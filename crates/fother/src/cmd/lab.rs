@@ -3,10 +3,10 @@
 use super::Context;
 use crate::{
     cli::Lab,
-    failure::{FAILED, FINE, Failure},
+    failure::{FAILED, FINE, Failure, USAGE},
     output::{Format, envelope, table},
 };
-use fother_lab::{Progress, UpOptions};
+use fother_lab::{Progress, SiteVersion, UpOptions};
 use std::{io::Write as _, path::Path, time::Duration};
 
 /// Longest wait for the hosts to serve.
@@ -29,6 +29,15 @@ pub fn run(context: &Context, verb: Lab) -> Result<u8, Failure> {
             let words: Vec<&str> = command.iter().map(String::as_str).collect();
             let status = fother_lab::command(&name, &host, &words)?.status()?;
             Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(FAILED))
+        }
+        Lab::Publish { name, version } => {
+            let all = SiteVersion::ALL;
+            let wanted = all.into_iter().find(|known| known.version() == version || known.name() == version).ok_or_else(|| {
+                let known: Vec<String> = all.iter().map(|known| format!("{} ({})", known.version(), known.name())).collect();
+                Failure::new(USAGE, format!("there is no lab-site {version}"), format!("one of {}", known.join(", ")))
+            })?;
+            fother_lab::publish(&name, wanted)?;
+            Ok(FINE)
         }
         Lab::Down { name, purge } => {
             Failure::need_root("taking a lab down")?;
