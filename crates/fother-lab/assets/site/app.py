@@ -35,8 +35,8 @@ class Site(http.server.BaseHTTPRequestHandler):
         if self.path != "/healthz" and client != "127.0.0.1":
             with lock:
                 seen_from_outside += 1
-                if FAULT == "slow-failure" and seen_from_outside > REQUESTS_BEFORE_FAULT:
-                    status = 500
+        if FAULT == "slow-failure" and self.path != "/healthz" and seen_from_outside > REQUESTS_BEFORE_FAULT:
+            status = 500
         text = "ok\n" if self.path == "/healthz" else "%s lab-site %s on %s\n" % (GREETING, VERSION, socket.gethostname())
         if status != 200:
             text = "the connection pool is exhausted\n"
