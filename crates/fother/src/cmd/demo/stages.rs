@@ -173,18 +173,14 @@ fn good_path(fleet: &mut Fleet) -> Result<(), Failure> {
     let (ok, failed) = fleet.requests();
     let rollout = rollout::start(&client, &id)?;
     let context = Context { format: Format::Table, run_dir: fleet.run_dir() };
-    let mut killed = false;
     wait("the canary at work", QUICK_WAIT, || {
         let view = rollout::View::take(&client, &rollout)?;
         Ok(view.waves.iter().flatten().any(|(_, phase)| matches!(phase, Phase::Dispatched { .. })))
     })?;
-    if !killed {
-        fleet.kill_server()?;
-        let canary = fleet.web().first().cloned().unwrap_or_default();
-        fleet.exec(&canary, &["systemctl", "kill", "--signal=KILL", "--kill-who=main", "fother-executor.service"])?;
-        fleet.start_server()?;
-        killed = true;
-    }
+    fleet.kill_server()?;
+    let canary = fleet.web().first().cloned().unwrap_or_default();
+    fleet.exec(&canary, &["systemctl", "kill", "--signal=KILL", "--kill-who=main", "fother-executor.service"])?;
+    fleet.start_server()?;
     let client = fleet.client()?;
     let code = rollout::watch(&context, &client, &rollout)?;
     if code != 0 {
@@ -193,9 +189,16 @@ fn good_path(fleet: &mut Fleet) -> Result<(), Failure> {
     let (now_ok, now_failed) = fleet.requests();
     fleet.summary.figure("updates", format!("{updates} packages on {} hosts, {} CVEs closed", fleet.web().len(), cves.len()));
     fleet.summary.figure("requests on the good path", format!("{} served, {} failed", now_ok - ok, now_failed - failed));
-    if killed {
-        fleet.summary.figure("kill -9 of server and executor", "both resumed; nothing done twice");
+    let state: Value = client.get("/api/v1/state")?;
+    let mine = |issued: &&Value| issued["order"] == "apply" && issued["rollout"] == rollout.as_str();
+    let transactions: BTreeSet<(String, String)> = (state["directives"].as_object().into_iter().flatten().map(|(_, issued)| issued))
+        .filter(mine)
+        .map(|issued| (issued["host"].to_string(), issued["txn"].to_string()))
+        .collect();
+    if transactions.len() != fleet.web().len() {
+        return Err(Failure::new(FAILED, format!("{} transactions for {} hosts", transactions.len(), fleet.web().len()), ""));
     }
+    fleet.summary.figure("kill -9 of server and executor", "both resumed; nothing done twice");
     if now_failed != failed {
         return Err(Failure::new(FAILED, "requests failed on the good path", ""));
     }
