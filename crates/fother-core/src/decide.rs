@@ -337,24 +337,37 @@ pub fn steer(state: &State, id: RolloutId, steer: Steer) -> Result<Data, Refusal
     })
 }
 
-/// The verified hosts of a rollout whose transactions a person wants undone.
+/// A person wants a rollout undone; one that still runs starts no further host. Last in, first out: what later rollouts
+/// wrote over it is undone first.
 ///
 /// # Errors
-/// Unknown rollout, or nothing to undo.
-pub fn rollback(state: &State, id: RolloutId) -> Result<Vec<(HostId, crate::id::TransactionId)>, Refusal> {
+/// Unknown rollout, nothing to undo, a later rollout over the same hosts.
+pub fn rollback(state: &State, id: RolloutId, reason: String) -> Result<Data, Refusal> {
     let Some(rollout) = state.rollouts.get(&id) else {
         return refuse("unknown-rollout", format!("there is no rollout {id}"), "see `fother status`");
     };
-    let done: Vec<_> = rollout
-        .hosts
-        .iter()
-        .filter_map(|(host, phase)| match phase {
-            Phase::Verified { txn, .. } | Phase::Applied { txn, .. } => Some((*host, *txn)),
-            _ => None,
-        })
-        .collect();
+    if rollout.rolling_back.is_some() {
+        return refuse("rolling-back", format!("{id} is being undone already"), "see `fother rollout watch`");
+    }
+    let carries = |phase: &Phase| match phase {
+        Phase::Dispatched { .. } | Phase::Applied { .. } | Phase::Verified { .. } => true,
+        Phase::Waiting
+        | Phase::Replan { .. }
+        | Phase::Refused { .. }
+        | Phase::RolledBack { .. }
+        | Phase::Undoing { .. }
+        | Phase::Failed { .. } => false,
+    };
+    let done: BTreeSet<HostId> = rollout.hosts.iter().filter(|(_, phase)| carries(phase)).map(|(host, _)| *host).collect();
     if done.is_empty() {
         return refuse("nothing-to-undo", format!("no host of {id} carries its change"), "see `fother rollout watch`");
     }
-    Ok(done)
+    let over = |other: &&crate::rollout::Rollout| {
+        other.id > id && other.hosts.iter().any(|(host, phase)| done.contains(host) && (carries(phase) || !phase.is_settled()))
+    };
+    if let Some(later) = state.rollouts.values().find(over) {
+        let what = format!("{} came later to some of these hosts", later.id);
+        return refuse("later-rollout", what, format!("undo that one first: `fother rollout rollback {}`", later.id));
+    }
+    Ok(Data::RollbackStarted { rollout: id, reason })
 }

@@ -234,7 +234,15 @@ pub enum Data {
         /// The rollout.
         rollout: RolloutId,
     },
-    /// It ended: completed, halted by a gate, aborted by a person.
+    /// A person wants what it did undone, host by host within its budget.
+    #[serde(rename = "rollout.rollback-started")]
+    RollbackStarted {
+        /// The rollout.
+        rollout: RolloutId,
+        /// Who asked, for people.
+        reason: String,
+    },
+    /// It ended: completed, halted by a gate, aborted or rolled back by a person.
     #[serde(rename = "rollout.ended")]
     RolloutEnded {
         /// The rollout.

@@ -51,6 +51,8 @@ pub enum End {
     },
     /// A person stopped it.
     Aborted,
+    /// A person had it undone: no host carries it any more but those named as failed.
+    RolledBack,
 }
 
 /// Where one host is.
@@ -177,6 +179,8 @@ pub struct Rollout {
     pub waves_passed: u32,
     /// Stands still.
     pub paused: bool,
+    /// Being undone, and why.
+    pub rolling_back: Option<String>,
     /// Blocked by these, as last said.
     pub blocked: BTreeSet<HostId>,
     /// How it ended.
@@ -190,6 +194,8 @@ pub struct Rollout {
 pub enum Action {
     /// Send the apply directive to this host.
     Dispatch(HostId),
+    /// Send the undo directive of this transaction to this host.
+    Undo(HostId, TransactionId),
     /// Say that the present wave passed, with what has been shown.
     PassWave(String),
     /// Say that the rollout ended.
@@ -212,6 +218,7 @@ impl Rollout {
             hosts,
             waves_passed: 0,
             paused: false,
+            rolling_back: None,
             blocked: BTreeSet::new(),
             ended: None,
             ended_at: None,
@@ -221,7 +228,11 @@ impl Rollout {
     /// Takes a host's report about the transaction `txn` in.
     pub fn report(&mut self, host: HostId, outcome: &Outcome, now: Timestamp) {
         let Some(phase) = self.hosts.get_mut(&host) else { return };
+        let undoing = matches!(phase, Phase::Undoing { .. });
         let next = match outcome {
+            Outcome::Refused { why } if undoing => Phase::Failed { why: format!("the undo was refused: {why}") },
+            Outcome::NotApproved { why } if undoing => Phase::Failed { why: format!("the undo was refused: {why}") },
+            Outcome::Replan { why } if undoing => Phase::Failed { why: format!("the undo was refused: {why}") },
             Outcome::Refused { why } => Phase::Refused { why: why.to_string() },
             Outcome::NotApproved { why } => Phase::Refused { why: why.to_string() },
             Outcome::Replan { why } => Phase::Replan { why: why.clone() },
@@ -243,13 +254,15 @@ impl Rollout {
         if self.ended.is_some() {
             return Vec::new();
         }
+        if self.rolling_back.is_some() {
+            return self.step_back(now);
+        }
         let Some(wave) = self.setup.waves.get(self.waves_passed as usize) else {
             return vec![Action::Finish(End::Completed)];
         };
         let overdue = self.overdue(now);
         if let Some(why) = self.gate_failure(wave) {
-            let busy = self.hosts.values().any(|phase| !phase.is_settled() && *phase != Phase::Waiting);
-            return if busy { self.block(overdue, silent()) } else { vec![Action::Finish(End::Halted { why })] };
+            return if self.is_busy() { self.block(overdue, silent()) } else { vec![Action::Finish(End::Halted { why })] };
         }
         if self.paused {
             return Vec::new();
@@ -266,12 +279,44 @@ impl Rollout {
                 .block(waiting, "the approval or its last window has passed: abort this rollout and submit a new change".to_owned());
         }
         let actions = self.dispatches(wave, now);
-        let busy = self.hosts.values().any(|phase| !phase.is_settled() && *phase != Phase::Waiting);
-        if actions.is_empty() && !busy && self.is_open(now) {
-            let holding = self.hosts.iter().filter(|(_, phase)| phase.is_unavailable()).map(|(host, _)| *host).collect();
-            return self.block(holding, "failed hosts use up the disruption budget: mend or retire them".to_owned());
+        if actions.is_empty() && !self.is_busy() && self.is_open(now) {
+            return self.block(self.holding(), BUDGET_HELD.to_owned());
         }
         actions
+    }
+
+    /// Undoes host by host, the last wave first, within the budget; windows do not hold it up.
+    fn step_back(&self, now: Timestamp) -> Vec<Action> {
+        let overdue = self.overdue(now);
+        if !overdue.is_empty() {
+            return self.block(overdue, silent());
+        }
+        let busy = self.is_busy();
+        let backwards = || self.setup.waves.iter().rev().flat_map(|wave| wave.iter().rev());
+        let carries = |host: &&HostId| matches!(self.hosts.get(host), Some(Phase::Verified { .. }));
+        if !busy && !backwards().any(|host| carries(&host)) {
+            return vec![Action::Finish(End::RolledBack)];
+        }
+        if self.paused {
+            return Vec::new();
+        }
+        let chosen = self.within_budget(backwards().filter(carries));
+        if chosen.is_empty() && !busy {
+            return self.block(self.holding(), BUDGET_HELD.to_owned());
+        }
+        let txn = |host: HostId| match self.hosts.get(&host) {
+            Some(Phase::Verified { txn, .. }) => Some(Action::Undo(host, *txn)),
+            _ => None,
+        };
+        chosen.into_iter().filter_map(txn).collect()
+    }
+
+    fn is_busy(&self) -> bool {
+        self.hosts.values().any(|phase| !phase.is_settled() && *phase != Phase::Waiting)
+    }
+
+    fn holding(&self) -> Vec<HostId> {
+        self.hosts.iter().filter(|(_, phase)| phase.is_unavailable()).map(|(host, _)| *host).collect()
     }
 
     fn block(&self, by: Vec<HostId>, why: String) -> Vec<Action> {
@@ -287,7 +332,7 @@ impl Rollout {
     fn can_never_start(&self, now: Timestamp) -> bool {
         let over = |w: &Interval| w.last_start.min(w.end) <= now;
         let past = now >= self.setup.expires || (!self.setup.window.is_empty() && self.setup.window.iter().all(over));
-        past && !self.hosts.values().any(|phase| !phase.is_settled() && *phase != Phase::Waiting)
+        past && !self.is_busy()
     }
 
     fn failures(&self) -> u64 {
@@ -328,26 +373,31 @@ impl Rollout {
         if !self.is_open(now) {
             return Vec::new();
         }
+        let waiting = |host: &&HostId| self.hosts.get(host) == Some(&Phase::Waiting);
+        self.within_budget(wave.iter().filter(waiting)).into_iter().map(Action::Dispatch).collect()
+    }
+
+    /// Those of `candidates`, in their order, that the disruption budget lets begin now beside whoever is unavailable already.
+    fn within_budget<'a>(&self, candidates: impl Iterator<Item = &'a HostId>) -> Vec<HostId> {
         let limit = self.setup.budget.unavailable.of(self.setup.group_size as usize);
-        let mut busy: BTreeSet<HostId> = self.hosts.iter().filter(|(_, phase)| phase.is_unavailable()).map(|(host, _)| *host).collect();
-        let mut actions = Vec::new();
-        for host in wave {
+        let mut busy: BTreeSet<HostId> = self.holding().into_iter().collect();
+        let mut chosen = Vec::new();
+        for host in candidates {
             if busy.len() >= limit {
                 break;
-            }
-            if self.hosts.get(host) != Some(&Phase::Waiting) {
-                continue;
             }
             let zone = self.setup.zones.get(host);
             if self.setup.budget.one_zone_at_a_time && busy.iter().any(|other| self.setup.zones.get(other) != zone) {
                 continue;
             }
             busy.insert(*host);
-            actions.push(Action::Dispatch(*host));
+            chosen.push(*host);
         }
-        actions
+        chosen
     }
 }
+
+const BUDGET_HELD: &str = "failed hosts use up the disruption budget: mend or retire them";
 
 fn silent() -> String {
     format!("no final report for more than {} minutes", REPORT_WAIT.as_secs() / 60)
@@ -402,6 +452,39 @@ mod tests {
         assert!(matches!(rollout.step(Timestamp(4))[..], [Action::PassWave(_)]));
         rollout.waves_passed = 1;
         assert_eq!(dispatched(&mut rollout, Timestamp(5)), [host(1), host(2), host(3)]);
+    }
+
+    #[test]
+    fn a_rollback_goes_backwards_within_the_budget_and_ends() {
+        let mut rollout = rollout(4, Share::Count(2), false);
+        for n in 0..4 {
+            rollout.report(host(n), &Outcome::Verified { txn: txn(), remarks: Vec::new() }, Timestamp(1));
+        }
+        rollout.rolling_back = Some("uid:0 asked for it".to_owned());
+        assert_eq!(rollout.step(Timestamp(2)), [Action::Undo(host(3), txn()), Action::Undo(host(2), txn())]);
+        for n in [3, 2] {
+            rollout.hosts.insert(host(n), Phase::Undoing { txn: txn(), at: Timestamp(2) });
+        }
+        assert!(rollout.step(Timestamp(3)).is_empty());
+        let back = Outcome::RolledBack { txn: txn(), why: String::new(), paths_compared: 1, differences: Vec::new() };
+        for n in [3, 2] {
+            rollout.report(host(n), &back, Timestamp(4));
+        }
+        assert_eq!(rollout.step(Timestamp(5)), [Action::Undo(host(1), txn()), Action::Undo(host(0), txn())]);
+        rollout.report(host(1), &back, Timestamp(6));
+        rollout.report(host(0), &back, Timestamp(6));
+        assert_eq!(rollout.step(Timestamp(7)), [Action::Finish(End::RolledBack)]);
+    }
+
+    #[test]
+    fn an_undo_that_is_refused_leaves_a_failed_host_that_blocks_by_name() {
+        let mut rollout = rollout(2, Share::Count(1), false);
+        rollout.report(host(0), &Outcome::Verified { txn: txn(), remarks: Vec::new() }, Timestamp(1));
+        rollout.hosts.insert(host(1), Phase::Undoing { txn: txn(), at: Timestamp(1) });
+        rollout.rolling_back = Some(String::new());
+        rollout.report(host(1), &Outcome::Replan { why: "a later transaction".to_owned() }, Timestamp(2));
+        assert!(matches!(&rollout.hosts[&host(1)], Phase::Failed { why } if why.contains("a later transaction")));
+        assert!(matches!(&rollout.step(Timestamp(3))[..], [Action::Block(by, _)] if by == &vec![host(1)]));
     }
 
     #[test]

@@ -185,6 +185,7 @@ impl State {
             | Data::WavePassed { .. }
             | Data::RolloutPaused { .. }
             | Data::RolloutResumed { .. }
+            | Data::RollbackStarted { .. }
             | Data::RolloutEnded { .. }
             | Data::RolloutBlocked { .. } => self.fold_rollout(&event.data, event.at),
         }
@@ -360,8 +361,15 @@ impl State {
                     rollout.paused = paused;
                 }
             }
+            Data::RollbackStarted { rollout, reason } => {
+                if let Some(rollout) = self.rollouts.get_mut(rollout) {
+                    (rollout.ended, rollout.ended_at, rollout.paused) = (None, None, false);
+                    rollout.rolling_back = Some(reason.clone());
+                }
+            }
             Data::RolloutEnded { rollout, end } => {
                 if let Some(rollout) = self.rollouts.get_mut(rollout) {
+                    rollout.rolling_back = None;
                     rollout.ended = Some(end.clone());
                     rollout.ended_at = Some(at);
                 }

@@ -111,6 +111,7 @@ proptest! {
     #[test]
     fn a_rollout_keeps_its_budget_zone_and_wave_whatever_hosts_report(
         size in 1_u8..12, budget in 1_u32..5, zones in any::<bool>(), answers in prop::collection::vec((any::<prop::sample::Index>(), 0_u8..6), 0..80),
+        back in 0_usize..120,
     ) {
         let all: Vec<HostId> = (0..size).map(host_id).collect();
         let zone: BTreeMap<HostId, String> = all.iter().enumerate().map(|(n, host)| (*host, (n % 3).to_string())).collect();
@@ -126,13 +127,22 @@ proptest! {
         };
         let txn = TransactionId::new(1, [1; 10]);
         let mut rollout = Rollout::new(RolloutId::new(1, [1; 10]), ChangeId::new(1, [1; 10]), Digest([0; 32]), setup, Timestamp(0));
-        let mut dispatched = BTreeSet::new();
+        let (mut dispatched, mut undone) = (BTreeSet::new(), BTreeSet::new());
         for (at, (pick, answer)) in answers.into_iter().enumerate() {
             let now = Timestamp(at as u64);
+            if at == back {
+                (rollout.rolling_back, rollout.ended) = (Some(String::new()), None);
+            }
             prop_assert_eq!(rollout.step(now), rollout.step(now));
             for action in rollout.step(now) {
                 match action {
+                    Action::Undo(host, of) => {
+                        let carries = matches!(&rollout.hosts[&host], Phase::Verified { txn, .. } if *txn == of);
+                        prop_assert!(carries && undone.insert(host), "undone twice, or without its change");
+                        rollout.hosts.insert(host, Phase::Undoing { txn, at: now });
+                    }
                     Action::Dispatch(host) => {
+                        prop_assert!(rollout.rolling_back.is_none(), "nothing starts on the way back");
                         prop_assert!(rollout.setup.waves[rollout.waves_passed as usize].contains(&host));
                         prop_assert!(dispatched.insert(host), "dispatched twice");
                         rollout.hosts.insert(host, Phase::Dispatched { txn, at: now });
@@ -150,7 +160,7 @@ proptest! {
             if zones {
                 prop_assert!(out.iter().map(|host| &zone[host]).collect::<BTreeSet<_>>().len() <= 1);
             }
-            let busy: Vec<HostId> = rollout.hosts.iter().filter(|(_, p)| matches!(p, Phase::Dispatched { .. } | Phase::Applied { .. })).map(|(h, _)| *h).collect();
+            let busy: Vec<HostId> = rollout.hosts.iter().filter(|(_, p)| !p.is_settled() && **p != Phase::Waiting).map(|(h, _)| *h).collect();
             if busy.is_empty() {
                 continue;
             }
@@ -162,7 +172,12 @@ proptest! {
                 3 => Outcome::Replan { why },
                 _ => Outcome::Verified { txn, remarks: Vec::new() },
             };
-            rollout.report(*pick.get(&busy), &outcome, now);
+            let host = *pick.get(&busy);
+            let undoing = matches!(rollout.hosts[&host], Phase::Undoing { .. });
+            if undoing && matches!(outcome, Outcome::Applied { .. } | Outcome::Verified { .. }) {
+                continue;
+            }
+            rollout.report(host, &outcome, now);
         }
     }
 

@@ -236,7 +236,7 @@ async fn steer(Held(engine): Shared, Extension(caller): Extension<Caller>, Path(
         "pause" => Steer::Pause,
         "resume" => Steer::Resume,
         "abort" => Steer::Abort,
-        "rollback" => return run(move || Ok(json!({ "hosts": engine.rollback(&actor, rollout)? }))).await,
+        "rollback" => return run(move || engine.rollback(&actor, rollout).map(|()| json!({}))).await,
         _ => return Err(Problem::new(StatusCode::NOT_FOUND, "verb", "pause, resume, abort or rollback", "")),
     };
     run(move || engine.steer(&actor, rollout, how)).await

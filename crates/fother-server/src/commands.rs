@@ -290,20 +290,9 @@ impl Engine {
         self.commit(actor, |state, _| Ok(vec![decide::steer(state, rollout, how)?])).map(drop)
     }
 
-    /// Undoes a rollout on every host that carries it; one that still runs is aborted first.
-    pub(crate) fn rollback(&self, actor: &str, rollout: RolloutId) -> Result<Vec<HostId>, Error> {
-        let mut hosts = Vec::new();
-        self.commit(actor, |state, now| {
-            let done = decide::rollback(state, rollout)?;
-            hosts = done.iter().map(|(host, _)| *host).collect();
-            let running = state.rollouts.get(&rollout).is_some_and(|rollout| rollout.ended.is_none());
-            let mut events = if running { vec![decide::steer(state, rollout, Steer::Abort)?] } else { Vec::new() };
-            let reason = format!("{actor} asked for it");
-            let orders = done.into_iter().map(|(host, txn)| (host, Order::Undo { txn, reason: reason.clone() })).collect();
-            events.extend(self.issue(state, now, Some(rollout), orders)?);
-            Ok(events)
-        })?;
-        Ok(hosts)
+    /// Undoes a rollout, host by host within its budget; one that still runs starts no further host.
+    pub(crate) fn rollback(&self, actor: &str, rollout: RolloutId) -> Result<(), Error> {
+        self.commit(actor, |state, _| Ok(vec![decide::rollback(state, rollout, format!("{actor} asked for it"))?])).map(drop)
     }
 
     /// Shuts a host out for good: its certificate is worth nothing from here on.

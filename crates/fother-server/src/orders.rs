@@ -111,7 +111,7 @@ impl Engine {
         for rollout in state.rollouts.values() {
             let (txn, order) = match rollout.hosts.get(&host) {
                 Some(Phase::Dispatched { txn, .. }) if rollout.ended.is_none() => (*txn, "apply"),
-                Some(Phase::Undoing { txn, .. }) => (*txn, "undo"),
+                Some(Phase::Undoing { txn, .. }) if rollout.ended.is_none() => (*txn, "undo"),
                 _ => continue,
             };
             let mine = |issued: &&Issued| issued.host == host && issued.txn == Some(txn) && issued.order == order;

@@ -193,9 +193,11 @@ fn colour(phase: &Phase) -> &'static str {
 fn progress(state: &State, rollout: &Rollout) -> Markup {
     let end = match &rollout.ended {
         None if rollout.paused => "paused".to_owned(),
+        None if rollout.rolling_back.is_some() => "being undone".to_owned(),
         None => "running".to_owned(),
         Some(End::Completed) => "completed".to_owned(),
         Some(End::Aborted) => "aborted".to_owned(),
+        Some(End::RolledBack) => "rolled back".to_owned(),
         Some(End::Halted { why }) => format!("halted: {}", printable(why, 300)),
     };
     let name = |id| state.hosts.get(id).map_or_else(String::new, |host| printable(&host.hostname, 64));

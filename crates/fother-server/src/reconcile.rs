@@ -6,6 +6,7 @@ use crate::{
     orders::LOST_AFTER,
 };
 use fother_core::{
+    directive::Order,
     event::Data,
     id::{RolloutId, TransactionId},
     rollout::Action,
@@ -75,6 +76,10 @@ fn advance(engine: &Engine, id: RolloutId) -> Result<bool, Error> {
                 Action::Dispatch(host) => {
                     let (ms, random) = engine.fresh()?;
                     orders.push((host, engine.apply_order(state, id, host, TransactionId::new(ms, random))?));
+                }
+                Action::Undo(host, txn) => {
+                    let reason = rollout.rolling_back.clone().unwrap_or_default();
+                    orders.push((host, Order::Undo { txn, reason }));
                 }
                 Action::PassWave(shown) => events.push(Data::WavePassed { rollout: id, wave: rollout.waves_passed, shown }),
                 Action::Finish(end) => events.push(Data::RolloutEnded { rollout: id, end }),

@@ -324,13 +324,16 @@ pub enum Rollout {
         #[arg(long)]
         yes: bool,
     },
-    /// Undo what it did, host by host.
+    /// Undo what it did, host by host within the budget; the newest rollout of a host first.
     Rollback {
         /// Rollout id.
         rollout: String,
         /// Do it.
         #[arg(long)]
         yes: bool,
+        /// Stay and watch.
+        #[arg(long)]
+        watch: bool,
     },
 }
 

@@ -38,9 +38,10 @@ pub fn run(context: &Context, verb: Rollout) -> Result<u8, Failure> {
             sure(yes, "the rollout would stop for good; hosts that are at work finish")?;
             steer(&rollout, "abort")
         }
-        Rollout::Rollback { rollout, yes } => {
-            sure(yes, "every host that carries the change would be put back")?;
-            steer(&rollout, "rollback")
+        Rollout::Rollback { rollout, yes, watch: stay } => {
+            sure(yes, "every host that carries the change would be put back, as many at a time as the budget allows")?;
+            steer(&rollout, "rollback")?;
+            if stay { watch(context, &client, &rollout) } else { Ok(FINE) }
         }
     }
 }
@@ -113,6 +114,10 @@ pub fn watch(context: &Context, client: &Client, id: &str) -> Result<u8, Failure
                 End::Halted { why } => {
                     eprintln!("halted: {}", fother_core::text::printable(&why, 600));
                     NO
+                }
+                End::RolledBack => {
+                    eprintln!("rolled back");
+                    FINE
                 }
                 End::Aborted => {
                     eprintln!("aborted");
