@@ -27,14 +27,95 @@ pub fn publish(name: &str, kind: SiteVersion) -> Result<()> {
     publish_into(&lab, kind)
 }
 
+/// How an archive can be spoilt, as a bad mirror or somebody on the way would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spoil {
+    /// A package's bytes are other than its index says; the index is in order.
+    Package,
+    /// The index of packages is other than the signed Release says.
+    Index,
+    /// In order and signed, but `Valid-Until` is past.
+    Expired,
+    /// The very first signed state again, older than what was there since.
+    Replayed,
+}
+
+/// Spoils the archive of lab `name` until the next [`publish`].
+///
+/// # Errors
+/// Where the lab does not exist, or nothing was published yet.
+pub fn spoil(name: &str, how: Spoil) -> Result<()> {
+    let lab = Lab::new(name)?;
+    if !lab.config().exists() {
+        return Err(Error::NoLab(name.into()));
+    }
+    let home = lab.archive();
+    let _lock = lock(&home.join("lock"))?;
+    let number = generation(&home).ok_or_else(|| Error::Other("nothing was published yet".into()))?;
+    let (now, next) = (home.join(number.to_string()), home.join(SPOILT));
+    if how == Spoil::Replayed {
+        return switch(&home, &FIRST.to_string());
+    }
+    if next.exists() {
+        fs::remove_dir_all(&next).map_err(io("remove", &next))?;
+    }
+    sh("cp", &["-a", &now.to_string_lossy(), &next.to_string_lossy()])?;
+    match how {
+        Spoil::Package => {
+            for deb in fs::read_dir(next.join(pool_path("lab-site", "")).parent().unwrap_or(&next)).map_err(io("read", &next))?.flatten() {
+                flip(&deb.path())?;
+            }
+        }
+        Spoil::Index => {
+            let dists = next.join("dists").join(SUITE).join("main");
+            for binary in fs::read_dir(&dists).map_err(io("read", &dists))?.flatten() {
+                flip(&binary.path().join("Packages"))?;
+                flip(&binary.path().join("Packages.xz"))?;
+            }
+        }
+        Spoil::Expired => {
+            fs::remove_dir_all(next.join("dists")).map_err(io("remove", &next))?;
+            let args = ["-u", "-d", "1 hour ago", "+Valid-Until: %a, %d %b %Y %H:%M:%S UTC"];
+            index(&next, Some(String::from_utf8_lossy(&sh("date", &args)?.stdout).trim()))?;
+        }
+        Spoil::Replayed => {}
+    }
+    switch(&home, SPOILT)
+}
+
+/// Changes the last byte of a file and nothing else.
+fn flip(path: &Path) -> Result<()> {
+    let mut bytes = fs::read(path).map_err(io("read", path))?;
+    if let Some(last) = bytes.last_mut() {
+        *last ^= 1;
+    }
+    fs::write(path, bytes).map_err(io("write", path))
+}
+
+/// Number of the first state, which stays so that it can be replayed.
+const FIRST: u64 = 1;
+/// The state that [`spoil`] made; nothing is ever built upon it.
+const SPOILT: &str = "spoilt";
+
+/// The newest state that was published, whichever is shown now.
+fn generation(home: &Path) -> Option<u64> {
+    fs::read_dir(home).ok()?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).max()
+}
+
+fn switch(home: &Path, state: &str) -> Result<()> {
+    let (link, current) = (home.join("current.new"), home.join("current"));
+    let _ = fs::remove_file(&link);
+    symlink(state, &link).map_err(io("link", &link))?;
+    fs::rename(&link, &current).map_err(io("switch", &current))
+}
+
 /// Writes the archive beside the current one and switches over at once, so that no client sees half of it.
 pub(crate) fn publish_into(lab: &Lab, kind: SiteVersion) -> Result<()> {
     let home = lab.archive();
     make_dir(&home)?;
     let _lock = lock(&home.join("lock"))?;
-    let current = home.join("current");
-    let before = fs::read_link(&current).ok();
-    let number: u64 = before.as_ref().and_then(|b| b.to_str()?.parse().ok()).unwrap_or(0);
+    let number = generation(&home).unwrap_or(FIRST - 1);
+    let current = home.join(number.to_string());
     let next = home.join((number + 1).to_string());
     if next.exists() {
         fs::remove_dir_all(&next).map_err(io("remove", &next))?;
@@ -50,13 +131,10 @@ pub(crate) fn publish_into(lab: &Lab, kind: SiteVersion) -> Result<()> {
     for package in [site::site(kind), site::worker()] {
         build(&package, &next.join(pool_path(package.name, package.version)))?;
     }
-    index(&next)?;
-    let link = home.join("current.new");
-    let _ = fs::remove_file(&link);
-    symlink((number + 1).to_string(), &link).map_err(io("link", &link))?;
-    fs::rename(&link, &current).map_err(io("switch", &current))?;
+    index(&next, None)?;
+    switch(&home, &(number + 1).to_string())?;
     // The one before stays: a client may be in the middle of it.
-    if number > 1 {
+    if number > FIRST + 1 {
         let _ = fs::remove_dir_all(home.join((number - 1).to_string()));
     }
     Ok(())
@@ -98,8 +176,8 @@ pub(crate) fn build(package: &Package, deb: &Path) -> Result<()> {
     fs::remove_dir_all(&tree).map_err(io("remove", &tree))
 }
 
-/// Writes `dists/lab` for what lies in `pool`, and signs it.
-fn index(root: &Path) -> Result<()> {
+/// Writes `dists/lab` for what lies in `pool`, valid for [`VALID_SECONDS`] or with another `Valid-Until`, and signs it.
+fn index(root: &Path, valid_until: Option<&str>) -> Result<()> {
     let arch = String::from_utf8_lossy(&sh("dpkg", &["--print-architecture"])?.stdout).trim().to_string();
     let dists = root.join("dists").join(SUITE);
     let binary = dists.join("main").join(format!("binary-{arch}"));
@@ -121,8 +199,12 @@ fn index(root: &Path) -> Result<()> {
         release.args(["-o", &format!("APT::FTPArchive::Release::{field}={value}")]);
     }
     release.args(["-o", &format!("APT::FTPArchive::Release::ValidTime={VALID_SECONDS}"), "release"]).arg(&dists);
-    let release = run(&mut release)?.stdout;
-    crate::paths::write(&dists.join("InRelease"), &sign(&release)?, 0o644)
+    let mut release = String::from_utf8_lossy(&run(&mut release)?.stdout).into_owned();
+    if let Some(line) = valid_until {
+        let lines = release.lines().map(|old| if old.starts_with("Valid-Until:") { line } else { old });
+        release = lines.fold(String::new(), |text, line| text + line + "\n");
+    }
+    crate::paths::write(&dists.join("InRelease"), &sign(release.as_bytes())?, 0o644)
 }
 
 fn gnupg() -> PathBuf {
@@ -182,5 +264,24 @@ mod tests {
         assert_eq!(String::from_utf8_lossy(&fields), "Package: lab-site\nVersion: 1.1\n");
         let list = sh("dpkg-deb", &["--contents", a.to_str().unwrap()]).unwrap().stdout;
         assert!(String::from_utf8_lossy(&list).contains("-rwxr-xr-x root/root"), "{}", String::from_utf8_lossy(&list));
+    }
+
+    #[test]
+    fn a_replay_shows_the_first_state_and_publishing_goes_on_from_the_newest() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path();
+        for number in 1..=3 {
+            fs::create_dir_all(home.join(number.to_string())).unwrap();
+            switch(home, &number.to_string()).unwrap();
+        }
+        assert_eq!(generation(home), Some(3));
+        switch(home, SPOILT).unwrap();
+        assert_eq!(generation(home), Some(3), "nothing is built upon a spoilt state");
+        switch(home, "1").unwrap();
+        assert_eq!(fs::read_link(home.join("current")).unwrap(), Path::new("1"));
+        assert_eq!(generation(home), Some(3), "after a replay the newest state counts");
+        fs::write(home.join("x"), b"ab").unwrap();
+        flip(&home.join("x")).unwrap();
+        assert_eq!(fs::read(home.join("x")).unwrap(), b"ac");
     }
 }

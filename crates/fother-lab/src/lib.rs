@@ -24,7 +24,7 @@ mod sources;
 mod supervisor;
 mod traffic;
 
-pub use archive::{SUITE, VALID_SECONDS, publish};
+pub use archive::{SUITE, Spoil, VALID_SECONDS, publish, spoil};
 pub use config::HostState;
 pub use error::{Error, Result};
 pub use fleet::{HOSTS_MAX, HostStatus, UpOptions, command, copy_in, down, exec, labs, start, status, up, wait_ready};

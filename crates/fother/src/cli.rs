@@ -154,6 +154,12 @@ pub enum Agent {
         /// The transaction; without it, the transactions are listed.
         transaction: Option<String>,
     },
+    /// Hand a signed directive to this host's executor as the network half would, which verifies it all the same.
+    #[command(after_help = "Example, for a host without a network:\n  sudo fother agent offer directive.json")]
+    Offer {
+        /// File with the signed directive as the server gave it.
+        directive: PathBuf,
+    },
     /// Carry out or recover one transaction.
     #[command(hide = true)]
     Transact {

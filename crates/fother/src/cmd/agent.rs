@@ -2,7 +2,7 @@
 
 use crate::{
     cli::Agent,
-    failure::{FAILED, FINE, Failure, USAGE},
+    failure::{FAILED, FINE, Failure, REFUSED, USAGE},
 };
 use fother_agent::{
     Config,
@@ -13,9 +13,12 @@ use fother_agent::{
     host::SystemClock,
     host_live::LiveHost,
     install::{self, InstallOptions},
-    rehearse_here,
+    ipc, rehearse_here,
 };
-use fother_core::policy::{Check, CheckAnswer};
+use fother_core::{
+    directive::DIRECTIVE_BYTES_MAX,
+    policy::{Check, CheckAnswer},
+};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -57,6 +60,7 @@ pub fn run(verb: Agent) -> Result<u8, Failure> {
             println!("{outcome:?}");
             Ok(FINE)
         }
+        Agent::Offer { directive } => offer(&directive),
         Agent::Transact { request } => {
             hidden::transact(&request)?;
             Ok(FINE)
@@ -73,6 +77,22 @@ pub fn run(verb: Agent) -> Result<u8, Failure> {
             fother_host::rehearse::inside(&exchange, &ask)?;
             Ok(FINE)
         }
+    }
+}
+
+fn offer(path: &Path) -> Result<u8, Failure> {
+    let hint = "give the file that the server made";
+    let mut text = String::new();
+    let file = std::fs::File::open(path).map_err(|error| Failure::new(USAGE, format!("{}: {error}", path.display()), hint))?;
+    std::io::Read::read_to_string(&mut std::io::Read::take(file, DIRECTIVE_BYTES_MAX as u64 * 2), &mut text)?;
+    let signed = serde_json::from_str(&text).map_err(|error| Failure::new(USAGE, format!("{}: {error}", path.display()), hint))?;
+    match ipc::ask(&config()?.socket(), &ipc::Request::Directive { signed })? {
+        ipc::Answer::Done => {
+            println!("accepted");
+            Ok(FINE)
+        }
+        ipc::Answer::Refused { why } => Err(Failure::new(REFUSED, format!("refused: {why}"), "nothing was done; the refusal is logged")),
+        other => Err(Failure::new(FAILED, format!("the executor answered {other:?}"), "")),
     }
 }
 
