@@ -88,6 +88,18 @@ impl Config {
         self.data.join("txn")
     }
 
+    /// Makes this host read-only, or lets approved changes in; effective at once, told to the server at the next check-in.
+    ///
+    /// # Errors
+    /// Where `agent.toml` cannot be written.
+    pub fn observe(&self, on: bool) -> io::Result<()> {
+        let path = self.etc.join("agent.toml");
+        let text = format!("# true: neither rehearsals nor changes on this host.\nobserve = {on}\n");
+        std::fs::create_dir_all(&self.etc)?;
+        durable::Disk::default().replace(&path, text.as_bytes())?;
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644))
+    }
+
     /// Whether this host only observes: `observe = true` in `agent.toml`. Anything unreadable counts as yes.
     #[must_use]
     pub fn observes(&self) -> bool {

@@ -56,6 +56,18 @@ pub enum Hook {
     Undrain,
 }
 
+/// What a rehearsal answers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rehearsed {
+    /// The report.
+    pub rehearsal: Rehearsal,
+    /// Source packages of the smallest failing set.
+    pub failing: Vec<String>,
+    /// The rehearsal of everything else, where it passes.
+    pub rest: Option<Rehearsal>,
+}
+
 /// One host's facts and acts.
 pub trait Host: Send + Sync {
     /// What is installed and runs.
@@ -68,18 +80,11 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// Where the solver gives no answer.
     fn resolve(&self, lists: &Path, exclude: &[String], work: &Path) -> Result<Resolution, HostError>;
-    /// Rehearses on a clone; with `bisect` also the sources of the smallest failing set.
+    /// Rehearses on a clone; with `bisect` also looks for the smallest failing set.
     ///
     /// # Errors
     /// Where no clone can be made.
-    fn rehearse(
-        &self,
-        cohort: &Cohort,
-        base: Digest,
-        debs: &Path,
-        work: &Path,
-        bisect: bool,
-    ) -> Result<(Rehearsal, Vec<String>), HostError>;
+    fn rehearse(&self, cohort: &Cohort, base: Digest, debs: &Path, work: &Path, bisect: bool) -> Result<Rehearsed, HostError>;
     /// Starts the transaction in a unit of its own and returns at once. Called at most once per transaction.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use crate::{
     durable::{self, Disk},
-    host::{Hook, Host, HostError, Progress, Transaction},
+    host::{Hook, Host, HostError, Progress, Rehearsed, Transaction},
     units::UnitRun,
 };
 use fother_core::{
@@ -10,7 +10,7 @@ use fother_core::{
     inventory::{Inventory, Reboot},
     plan::Cohort,
     policy::{Check, CheckAnswer, ConfigFiles},
-    rehearsal::{Rehearsal, UndoProof},
+    rehearsal::UndoProof,
     resolution::{PackageChange, Resolution},
 };
 use fother_host::{checks, inventory, resolve, root::Root};
@@ -53,16 +53,6 @@ pub struct RehearseHere {
     pub config_files: ConfigFiles,
     /// Where it breaks, look for the smallest failing set.
     pub bisect: bool,
-}
-
-/// Answer of `rehearse-here`.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rehearsed {
-    /// The report.
-    pub rehearsal: Rehearsal,
-    /// Source packages of the smallest failing set.
-    pub failing: Vec<String>,
 }
 
 /// Request of the hidden subcommand `put-back`; it answers with an [`UndoProof`].
@@ -151,14 +141,7 @@ impl Host for LiveHost {
         resolve::resolve(&request).map_err(told)
     }
 
-    fn rehearse(
-        &self,
-        cohort: &Cohort,
-        base: Digest,
-        debs: &Path,
-        work: &Path,
-        bisect: bool,
-    ) -> Result<(Rehearsal, Vec<String>), HostError> {
+    fn rehearse(&self, cohort: &Cohort, base: Digest, debs: &Path, work: &Path, bisect: bool) -> Result<Rehearsed, HostError> {
         let clone = work.join("clone");
         durable::private_dir(&clone).map_err(told)?;
         let request = RehearseHere {
@@ -180,8 +163,7 @@ impl Host for LiveHost {
         };
         run.stop()?;
         Disk::default().replace(&run.request, &serde_json::to_vec(&request).map_err(told)?).map_err(told)?;
-        let answer: Rehearsed = run.finish(REHEARSE_LIMIT)?;
-        Ok((answer.rehearsal, answer.failing))
+        run.finish(REHEARSE_LIMIT)
     }
 
     fn start(&self, transaction: &Transaction) -> Result<(), HostError> {

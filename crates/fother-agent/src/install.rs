@@ -159,7 +159,7 @@ pub fn install(options: &InstallOptions) -> Result<HostId, InstallError> {
     }
     let switches = config.etc.join("agent.toml");
     if options.enrol.observe || !switches.exists() {
-        write(&switches, &format!("# true: neither rehearsals nor changes on this host.\nobserve = {}\n", options.enrol.observe), 0o644)?;
+        config.observe(options.enrol.observe).map_err(|source| InstallError::File { path: switches.clone(), source })?;
     }
     let host = enrol(&config, &options.enrol)?;
     write(&Path::new("/").join(EXECUTOR_UNIT), &executor_unit(&options.binary), 0o644)?;

@@ -2,8 +2,8 @@
 
 use crate::{
     durable::{self, Disk},
-    host::HostError,
-    host_live::{RehearseHere, Rehearsed},
+    host::{HostError, Rehearsed},
+    host_live::RehearseHere,
     units::{RESULT_BYTES_MAX, Told},
 };
 use fother_core::{policy::ConfigFiles, rehearsal::Verdict};
@@ -51,9 +51,10 @@ fn rehearsed(here: RehearseHere, binary: PathBuf, driver_args: Vec<String>) -> R
     };
     let say = |progress: fother_host::transact::Progress| tracing::info!(stage = progress.stage, "{}", progress.what);
     let rehearsal = rehearse::rehearse(&request, &mut |progress| say(progress)).map_err(|error| error.to_string())?;
-    let mut failing = Vec::new();
+    let (mut failing, mut rest) = (Vec::new(), None);
     if here.bisect && rehearsal.verdict == Verdict::Breaks {
-        failing = rehearse::bisect(&request, &rehearsal, &mut |progress| say(progress)).map_err(|error| error.to_string())?.failing;
+        let found = rehearse::bisect(&request, &rehearsal, &mut |progress| say(progress)).map_err(|error| error.to_string())?;
+        (failing, rest) = (found.failing, found.rest);
     }
-    Ok(Rehearsed { rehearsal, failing })
+    Ok(Rehearsed { rehearsal, failing, rest })
 }

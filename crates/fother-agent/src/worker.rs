@@ -2,7 +2,8 @@
 
 use crate::{
     executor::{Executor, lock},
-    host::Transaction,
+    host::{Rehearsed, Transaction},
+    kept,
     spool::STORE_BYTES_MAX,
     transaction::{Driver, Journal, Step},
     verify,
@@ -131,7 +132,14 @@ impl Executor {
         let work = self.scratch("rehearse").map_err(failed)?;
         let debs = work.join("debs");
         self.link_debs(&cohort, &debs).map_err(failed)?;
-        let (rehearsal, failing) = self.host.rehearse(&cohort, base, &debs, &work, bisect).map_err(failed)?;
+        let dir = &self.config.data;
+        let Rehearsed { rehearsal, failing, rest } = match kept::find(dir, &cohort, base, self.clock.now()) {
+            Some(rehearsal) => Rehearsed { rehearsal, failing: Vec::new(), rest: None },
+            None => self.host.rehearse(&cohort, base, &debs, &work, bisect).map_err(failed)?,
+        };
+        if let Some(rest) = rest {
+            kept::keep(dir, &self.disk, &cohort, base, rest, self.clock.now());
+        }
         let digest = self.keep_blob("rehearsal", &canonical::to_vec(&rehearsal).map_err(failed)?).map_err(failed)?;
         Ok(Outcome::Rehearsed { rehearsal: digest, verdict: rehearsal.verdict, failing })
     }

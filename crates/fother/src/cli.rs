@@ -154,6 +154,13 @@ pub enum Agent {
         /// The transaction; without it, the transactions are listed.
         transaction: Option<String>,
     },
+    /// Whether this host only observes; `on` makes it read-only, `off` lets approved changes in. Only root of this host can say so.
+    #[command(after_help = "Examples:\n  fother agent observe\n  sudo fother agent observe off")]
+    Observe {
+        /// `on` or `off`; without it, what is so now.
+        #[arg(value_parser = ["on", "off"])]
+        to: Option<String>,
+    },
     /// Hand a signed directive to this host's executor as the network half would, which verifies it all the same.
     #[command(after_help = "Example, for a host without a network:\n  sudo fother agent offer directive.json")]
     Offer {

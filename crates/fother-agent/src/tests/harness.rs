@@ -5,7 +5,7 @@ use crate::{
     config::{Config, Identity},
     durable::Disk,
     executor::Executor,
-    host::{Clock, Hook, Host, HostError, Progress, Transaction},
+    host::{Clock, Hook, Host, HostError, Progress, Rehearsed, Transaction},
     ipc::{Answer, Need, Request},
     spool::Store,
 };
@@ -98,11 +98,11 @@ impl Host for FakeHost {
         let base = self.inventory()?.base().unwrap();
         Ok(Resolution { base, indexes: Digest::of_file(INDEX), changes: vec![change()], kept_back: Vec::new() })
     }
-    fn rehearse(&self, cohort: &Cohort, base: Digest, debs: &Path, _: &Path, _: bool) -> Result<(Rehearsal, Vec<String>), HostError> {
+    fn rehearse(&self, cohort: &Cohort, base: Digest, debs: &Path, _: &Path, _: bool) -> Result<Rehearsed, HostError> {
         self.0.lock().unwrap().acts.push("rehearse".to_owned());
         let deb = debs.join(format!("{}.deb", Digest::of_file(DEB).hex()));
         assert_eq!(fs::read(deb).unwrap(), DEB);
-        Ok((Rehearsal { base, ..rehearsal(cohort) }, Vec::new()))
+        Ok(Rehearsed { rehearsal: Rehearsal { base, ..rehearsal(cohort) }, failing: Vec::new(), rest: None })
     }
     fn start(&self, transaction: &Transaction) -> Result<(), HostError> {
         let mut world = self.0.lock().unwrap();
@@ -197,6 +197,10 @@ pub fn change() -> PackageChange {
         class: UpdateClass::Security,
         closes: Vec::new(),
     }
+}
+
+pub fn cohort(host: HostId, base: Digest, checks: Vec<Check>) -> Cohort {
+    Cohort { changes: vec![change()], hosts: BTreeMap::from([(host, base)]), checks, soak_s: 5, config_files: ConfigFiles::Keep }
 }
 
 pub fn rehearsal(cohort: &Cohort) -> Rehearsal {
@@ -314,13 +318,7 @@ impl Bench {
     pub fn good(&self) -> Order2 {
         let base = inventory(false, 0).base().unwrap();
         let checks = vec![Check::Unit { name: "site".to_owned(), unit: "site.service".to_owned() }];
-        let cohort = Cohort {
-            changes: vec![change()],
-            hosts: BTreeMap::from([(self.id, base)]),
-            checks,
-            soak_s: 5,
-            config_files: ConfigFiles::Keep,
-        };
+        let cohort = cohort(self.id, base, checks);
         let now = self.clock.now();
         let policy = Digest::of_file(b"policy");
         let plan = Plan {

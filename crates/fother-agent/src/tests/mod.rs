@@ -2,7 +2,7 @@
 
 mod apply;
 mod crash;
-mod harness;
+pub(crate) mod harness;
 mod hostile;
 mod refusals;
 mod wire;

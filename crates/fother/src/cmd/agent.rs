@@ -60,6 +60,14 @@ pub fn run(verb: Agent) -> Result<u8, Failure> {
             println!("{outcome:?}");
             Ok(FINE)
         }
+        Agent::Observe { to } => {
+            if let Some(to) = &to {
+                Failure::need_root("switching this host between observing and patching")?;
+                config()?.observe(to == "on")?;
+            }
+            println!("{}", if config()?.observes() { "observes" } else { "patches" });
+            Ok(FINE)
+        }
         Agent::Offer { directive } => offer(&directive),
         Agent::Transact { request } => {
             hidden::transact(&request)?;
