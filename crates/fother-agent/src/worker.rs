@@ -41,6 +41,7 @@ impl Executor {
             Ok(true) => self.work(&job.directive, job.begun)?,
             Err(outcome) => outcome,
         };
+        tracing::info!(id = %job.directive.id, order = job.directive.order.name(), outcome = %outcome.brief(), "directive done");
         self.refresh();
         let idle = lock(&self.keeper).change(|state| {
             state.finish(outcome);

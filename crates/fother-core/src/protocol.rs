@@ -161,6 +161,24 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// One line for logs and people.
+    #[must_use]
+    pub fn brief(&self) -> String {
+        match self {
+            Self::Refused { why } => format!("refused: {why}"),
+            Self::NotApproved { why } => format!("refused: {why}"),
+            Self::Replan { why } => format!("replan: {why}"),
+            Self::Failed { why } => format!("failed: {why}"),
+            Self::Resolved { .. } => "resolved".to_owned(),
+            Self::Rehearsed { verdict, .. } => format!("rehearsed: {verdict:?}"),
+            Self::Started { .. } => "started".to_owned(),
+            Self::Applied { apply_ms, .. } => format!("applied in {apply_ms} ms"),
+            Self::Verified { .. } => "verified".to_owned(),
+            Self::RolledBack { why, differences, .. } if differences.is_empty() => format!("put back exactly: {why}"),
+            Self::RolledBack { why, differences, .. } => format!("put back but for {} paths: {why}", differences.len()),
+        }
+    }
+
     /// Whether nothing more comes for the directive.
     #[must_use]
     pub fn is_final(&self) -> bool {

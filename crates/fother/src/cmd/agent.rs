@@ -57,7 +57,7 @@ pub fn run(verb: Agent) -> Result<u8, Failure> {
             let config = config()?;
             let host = LiveHost { binary: config.binary.clone() };
             let outcome = fother_agent::undo::undo_cli(&config, &host, &SystemClock, txn)?;
-            println!("{outcome:?}");
+            println!("{}", outcome.brief());
             Ok(FINE)
         }
         Agent::Observe { to } => {

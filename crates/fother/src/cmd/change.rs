@@ -59,14 +59,14 @@ pub fn submit(client: &Client, plan: Digest, key: &Path, acknowledge: &[String])
 
 /// Computes the statement from the blobs, compares it with the server's, signs, sends.
 pub fn approve(client: &Client, change: &str, key: &Path) -> Result<(), Failure> {
-    let statement = checked_statement(client, change)?;
+    let statement = statement(client, change)?;
     let signature = sign::sign(key, NAMESPACE, &statement.bytes()?)?;
     let _: Value = client.post(&format!("/api/v1/changes/{change}/approve"), &json!({"signature": signature}))?;
     Ok(())
 }
 
 /// The statement, with every digest in it recomputed from the blobs that this command line fetched and will show.
-fn checked_statement(client: &Client, change: &str) -> Result<Statement, Failure> {
+pub fn statement(client: &Client, change: &str) -> Result<Statement, Failure> {
     let known = known(client, change)?;
     let digest: Digest = text(&known["statement"]).parse()?;
     let statement: Statement = client.blob("statement", digest)?;
@@ -101,7 +101,7 @@ fn checked_statement(client: &Client, change: &str) -> Result<Statement, Failure
 
 fn show(context: &Context, client: &Client, change: &str) -> Result<u8, Failure> {
     let known = known(client, change)?;
-    let statement = checked_statement(client, change)?;
+    let statement = statement(client, change)?;
     if context.format == Format::Json {
         envelope("change", &json!({"change": known, "statement": statement}), &[])?;
         return Ok(FINE);

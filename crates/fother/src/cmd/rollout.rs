@@ -9,7 +9,11 @@ use crate::{
 };
 use fother_core::rollout::{End, Phase};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, io::IsTerminal as _};
+use std::{
+    collections::BTreeMap,
+    io::IsTerminal as _,
+    time::{Duration, Instant},
+};
 
 /// Runs the command.
 pub fn run(context: &Context, verb: Rollout) -> Result<u8, Failure> {
@@ -97,10 +101,11 @@ impl View {
 /// Follows a rollout to its end, a line per transition.
 pub fn watch(context: &Context, client: &Client, id: &str) -> Result<u8, Failure> {
     let mut shown: BTreeMap<String, String> = BTreeMap::new();
+    let began = Instant::now();
     loop {
         let view = View::take(client, id)?;
         if context.format == Format::Table {
-            print_new(&view, &mut shown);
+            print_new(&view, &mut shown, began.elapsed());
         }
         if let Some(end) = view.end() {
             if context.format == Format::Json {
@@ -129,7 +134,8 @@ pub fn watch(context: &Context, client: &Client, id: &str) -> Result<u8, Failure
     }
 }
 
-fn print_new(view: &View, shown: &mut BTreeMap<String, String>) {
+fn print_new(view: &View, shown: &mut BTreeMap<String, String>, since: Duration) {
+    let clock = format!("{:>2}:{:02}", since.as_secs() / 60, since.as_secs() % 60);
     for (number, wave) in view.waves.iter().enumerate() {
         let name = if number == 0 { "canary".to_owned() } else { format!("wave {number}") };
         for (host, phase) in wave {
@@ -138,7 +144,7 @@ fn print_new(view: &View, shown: &mut BTreeMap<String, String>) {
                 continue;
             }
             shown.insert(host.clone(), word.to_owned());
-            println!("{} {name:<8} {host:<10} {:<12} {}", strip(&view.waves, number), paint(word), note(phase));
+            println!("{clock} {} {name:<8} {host:<10} {:<12} {}", strip(&view.waves, number), paint(word), note(phase));
         }
     }
 }
@@ -168,7 +174,7 @@ fn strip(waves: &[Vec<(String, Phase)>], present: usize) -> String {
 fn note(phase: &Phase) -> String {
     let text = match phase {
         Phase::Waiting | Phase::Dispatched { .. } | Phase::Applied { .. } | Phase::Undoing { .. } => String::new(),
-        Phase::Verified { remarks, .. } => remarks.join("; "),
+        Phase::Verified { remarks, .. } => remarked(remarks),
         Phase::Replan { why } | Phase::Refused { why } | Phase::Failed { why } => why.clone(),
         Phase::RolledBack { why, exact, paths_compared, .. } => {
             let proof = if *exact { "exact" } else { "NOT exact" };
@@ -176,6 +182,18 @@ fn note(phase: &Phase) -> String {
         }
     };
     fother_core::text::printable(&text, 160)
+}
+
+/// Remarks of one host; services that all say the same are named together.
+fn remarked(remarks: &[String]) -> String {
+    const STALE: &str = " still runs replaced files";
+    let (stale, mut rest): (Vec<&String>, Vec<&String>) = remarks.iter().partition(|remark| remark.ends_with(STALE));
+    let units: Vec<&str> = stale.iter().map(|remark| remark.trim_end_matches(STALE).split('.').next().unwrap_or_default()).collect();
+    let together = format!("{} still run replaced files", units.join(", "));
+    if !units.is_empty() {
+        rest.push(&together);
+    }
+    rest.into_iter().map(String::as_str).collect::<Vec<_>>().join("; ")
 }
 
 fn paint(word: &str) -> String {

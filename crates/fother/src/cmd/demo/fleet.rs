@@ -45,6 +45,9 @@ impl Fleet {
     pub fn up(arguments: &Demo) -> Result<Self, Failure> {
         let binary = std::env::current_exe()?;
         let mut summary = Summary::new();
+        if Command::new("ssh-keygen").arg("-?").stderr(Stdio::null()).status().is_err() {
+            return Err(Failure::new(FAILED, "ssh-keygen is missing", "install the package openssh-client"));
+        }
         summary.stage("Lab: real Debian hosts, really outdated");
         super::super::lab::up(LAB, arguments.hosts, arguments.mirror.clone(), &binary)?;
         let hosts = fother_lab::status(LAB)?;
@@ -89,7 +92,7 @@ impl Fleet {
         };
         let policy = [
             "[group.web]\nselect = 'role == \"web\" && env == \"prod\"'\nwindow = \"always\"\n\
-             budget = { unavailable = \"50%\", one_zone_at_a_time = true }\nrollout = { canary = 1, waves = [\"50%\", \"100%\"], soak_s = 6 }\n\
+             budget = { unavailable = \"50%\", one_zone_at_a_time = true }\nrollout = { canary = 1, waves = [\"100%\"], soak_s = 5 }\n\
              checks = [\"site\", \"nginx\"]\napprovals = 1\n"
                 .to_owned(),
             "[check.site]\nkind = \"http\"\nname = \"site\"\nurl = \"http://127.0.0.1/\"\nstatus = 200\n".to_owned(),
@@ -186,6 +189,22 @@ impl Fleet {
         })
     }
 
+    /// The host that is first in every rollout here.
+    pub fn canary(&self) -> String {
+        self.web().into_iter().next().unwrap_or_default()
+    }
+
+    /// After a failure: each host's journal goes beside the server's log before the fleet is taken down.
+    pub fn keep_logs(&self) {
+        for host in &self.hosts {
+            let journal = ["journalctl", "--no-pager", "-u", "fother-executor", "-u", "fother-agent", "-u", "fother-*"];
+            if let Ok(text) = self.exec(&host.name, &journal) {
+                let _ = fs::write(self.dir.join(format!("{}.log", host.name)), text);
+            }
+        }
+        eprintln!("logs of server and hosts: {}/*.log", self.dir.display());
+    }
+
     /// Hosts of the role `web`.
     pub fn web(&self) -> Vec<String> {
         self.hosts.iter().filter(|host| host.role == Role::Web).map(|host| host.name.clone()).collect()
@@ -250,7 +269,7 @@ pub fn wait(what: &str, longest: Duration, mut done: impl FnMut() -> Result<bool
             return Err(Failure::new(
                 FAILED,
                 format!("{what} did not come within {} s", longest.as_secs()),
-                "look at the logs named above",
+                "look at the logs of server and hosts, which are named below",
             ));
         }
         std::thread::sleep(Duration::from_millis(100));

@@ -1,0 +1,123 @@
+//! Before Fother, and stage 1: what plain apt does to a service, who is in the fleet, what is missing there.
+
+use super::fleet::{Fleet, LAB, QUICK_WAIT, wait};
+use crate::failure::{FAILED, Failure};
+use fother_core::{Digest, inventory::Inventory};
+use fother_lab::{Role, SiteVersion};
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, path::Path};
+
+/// Files of the shared feeds that a host's scan reads here.
+const FEEDS: [&str; 5] = [
+    "debian/DSA.list.2025-02-13.gz",
+    "debian/DLA.list.2025-02-13.gz",
+    "debian/DSA.list.2025-02-13_2026-08-21.reconstructed.gz",
+    "debian/DLA.list.2025-02-13_2026-08-21.reconstructed.gz",
+    "kev/known_exploited_vulnerabilities-2026-08-07.json.gz",
+];
+
+/// The update that fails under traffic, by plain apt on one host; then back.
+pub fn plain_apt(fleet: &mut Fleet) -> Result<(), Failure> {
+    fleet.summary.stage("Before: a bad update by plain apt");
+    fother_lab::publish(LAB, SiteVersion::SlowFailure)?;
+    let host = fleet.canary();
+    let (ok, failed) = fleet.requests();
+    fleet.exec(&host, &["sh", "-c", "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq lab-site"])?;
+    let mut last = (ok, failed);
+    wait("some traffic over the bad update", QUICK_WAIT, || {
+        last = fleet.requests();
+        Ok(last.0 + last.1 >= ok + failed + 400)
+    })?;
+    fleet.summary.figure("plain apt, one host", format!("{} of {} requests failed", last.1 - failed, last.0 + last.1 - ok - failed));
+    fother_lab::publish(LAB, SiteVersion::First)?;
+    fleet.exec(
+        &host,
+        &["sh", "-c", "apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --allow-downgrades lab-site=1.0"],
+    )?;
+    Ok(())
+}
+
+/// Every host enrols read-only; patching is switched on at the web hosts themselves.
+pub fn inventory(fleet: &mut Fleet) -> Result<(), Failure> {
+    fleet.summary.stage("1 Inventory and assessment");
+    fleet.start_server()?;
+    for host in fleet.hosts.clone() {
+        enrol(fleet, &host.name, host.role, &host.zone)?;
+    }
+    let client = fleet.client()?;
+    let all = fleet.hosts.len();
+    wait("every inventory", QUICK_WAIT, || {
+        let state: Value = client.get("/api/v1/state")?;
+        Ok(hosts(&state).filter(|host| host["inventory"].is_string()).count() == all)
+    })?;
+    let state: Value = client.get("/api/v1/state")?;
+    let packages: u64 = hosts(&state).filter_map(|host| host["packages"].as_u64()).sum();
+    fleet.summary.figure("hosts", format!("{all} enrolled by one-time token, mutual TLS, read-only at first; {packages} packages"));
+    let mut patchers = BTreeSet::new();
+    for digest in hosts(&state).filter_map(|host| host["inventory"].as_str()?.parse::<Digest>().ok()) {
+        patchers.extend(client.blob::<Inventory>("inventory", digest)?.other_patchers);
+    }
+    fleet.summary.figure("other patchers there", patchers.into_iter().collect::<Vec<_>>().join("; "));
+    findings(fleet)?;
+    for host in fleet.web() {
+        fleet.exec(&host, &["/usr/local/bin/fother", "agent", "observe", "off"])?;
+    }
+    let web = fleet.web().len();
+    wait("the web hosts to say that they may be patched", QUICK_WAIT, || {
+        let state: Value = client.get("/api/v1/state")?;
+        Ok(hosts(&state).filter(|host| host["observe"] == false).count() == web)
+    })?;
+    fleet.summary.figure("patching", format!("switched on at {web} web hosts themselves; the other one only observes"));
+    Ok(())
+}
+
+fn hosts(state: &Value) -> impl Iterator<Item = &Value> {
+    state["hosts"].as_object().into_iter().flatten().map(|(_, host)| host)
+}
+
+fn enrol(fleet: &Fleet, name: &str, role: Role, zone: &str) -> Result<(), Failure> {
+    let labels = json!({"role": role.name(), "zone": zone, "env": "prod"});
+    let answer: Value = fleet.client()?.post("/api/v1/tokens", &json!({"labels": labels}))?;
+    let token = answer["token"].as_str().unwrap_or_default();
+    fother_lab::copy_in(LAB, name, Path::new("/run/fother-token"), token.as_bytes(), 0o600)?;
+    fother_lab::copy_in(LAB, name, Path::new("/run/fother-trust.toml"), &std::fs::read(fleet.trust())?, 0o600)?;
+    let url = Fleet::server_url();
+    let from = ["--token-file", "/run/fother-token", "--trust", "/run/fother-trust.toml", "--observe"];
+    let mut command = vec!["/usr/local/bin/fother", "agent", "install", "--server", &url];
+    command.extend(from);
+    fleet.exec(name, &command).map(drop)
+}
+
+/// What `fother scan` says on the canary, with the advisories of the shared feeds where they are present.
+fn findings(fleet: &mut Fleet) -> Result<(), Failure> {
+    let host = fleet.canary();
+    let shared = std::env::var_os("FOTHER_SHARED").map_or_else(|| Path::new("../shared").to_owned(), Into::into);
+    let mut command = vec!["/usr/local/bin/fother", "scan", "--format", "json"];
+    let mut fed = 0;
+    for file in FEEDS {
+        let Ok(bytes) = std::fs::read(shared.join("feeds").join(file)) else { continue };
+        let name = file.rsplit('/').next().unwrap_or(file);
+        fother_lab::copy_in(LAB, &host, &Path::new("/run/fother-feeds").join(name), &bytes, 0o644)?;
+        fed += 1;
+    }
+    if fed > 0 {
+        command.extend(["--feeds", "/run/fother-feeds"]);
+    }
+    fleet.exec(&host, &["apt-get", "update", "-qq"])?;
+    // What could not be told ends the scan with 3; the answer is there all the same, and says what.
+    let output = fother_lab::exec(LAB, &host, &command, &[])?;
+    let scan: Value = serde_json::from_slice(&output.stdout)
+        .map_err(|_| Failure::new(FAILED, format!("`fother scan` on {host}: {}", String::from_utf8_lossy(&output.stderr).trim()), ""))?;
+    let updates = scan["data"]["updates"].as_array().cloned().unwrap_or_default();
+    let security = updates.iter().filter(|update| update["class"] == "security").count();
+    let text = format!("{} updates offered, {security} of them security", updates.len());
+    fleet.summary.figure("findings on the canary", text);
+    let closes: BTreeSet<String> =
+        updates.iter().flat_map(|update| update["closes"].as_array().cloned().unwrap_or_default()).map(|c| c["cve"].to_string()).collect();
+    let advisories = match fed {
+        0 => "no feeds here (FOTHER_SHARED); what updates close is read from their signed packages".to_owned(),
+        _ => format!("{} CVEs by the vendor's advisories; packages name more", closes.len()),
+    };
+    fleet.summary.figure("advisories", advisories);
+    Ok(())
+}
