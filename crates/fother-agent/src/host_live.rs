@@ -75,6 +75,8 @@ struct ApplyResult {
 #[derive(Deserialize)]
 struct Applied {
     apply_ms: u64,
+    #[serde(default)]
+    restarts: Vec<fother_host::transact::Restart>,
 }
 
 fn told(error: impl ToString) -> HostError {
@@ -205,7 +207,7 @@ impl Host for LiveHost {
             properties: &["Type=exec", "OOMScoreAdjust=-900", "TimeoutStopSec=infinity"],
         };
         Disk::default().replace(&run.request, &serde_json::to_vec(&request).map_err(told)?).map_err(told)?;
-        run.finish(UNDO_LIMIT)
+        run.finish_resuming(UNDO_LIMIT)
     }
 
     fn checks(&self, list: &[Check]) -> Vec<(String, CheckAnswer)> {
@@ -225,13 +227,22 @@ impl Host for LiveHost {
         Ok(())
     }
 
-    fn remarks(&self) -> Vec<String> {
+    fn remarks(&self, transaction: &Transaction) -> Vec<String> {
         let inventory = match self.inventory() {
             Ok(inventory) => inventory,
             Err(error) => return vec![format!("running versions could not be told: {error}")],
         };
         let stale = inventory.services.iter().filter(|service| !service.stale_files.is_empty());
         let mut remarks: Vec<String> = stale.map(|service| format!("{} still runs replaced files", service.unit)).collect();
+        match self.transact(transaction).result::<ApplyResult>() {
+            Ok(result) => {
+                let restarts = result.and_then(|result| result.applied).into_iter().flat_map(|applied| applied.restarts);
+                remarks.extend(
+                    restarts.filter(|restart| !restart.ok).map(|restart| format!("{}: not restarted: {}", restart.unit, restart.note)),
+                );
+            }
+            Err(error) => remarks.push(format!("whether every service was restarted could not be told: {error}")),
+        }
         match inventory.reboot {
             Reboot::No => {}
             Reboot::Needed { reasons } => remarks.extend(reasons.into_iter().map(|why| format!("reboot due: {why}"))),
