@@ -37,6 +37,15 @@ pub(crate) fn prepare(lab: &Lab, host: &HostConfig) -> Result<()> {
     if host.other_patcher {
         let text = "APT::Periodic::Update-Package-Lists \"1\";\nAPT::Periodic::Unattended-Upgrade \"1\";\n";
         write(&upper.join("etc/apt/apt.conf.d/20auto-upgrades"), text.as_bytes(), 0o644)?;
+        // Enabled as on a host that patches itself, yet due at a time when no lab is up: a host under test must not move by itself.
+        let units = upper.join("etc/systemd/system");
+        let timer = "[Unit]\nDescription=Daily apt upgrade\n\n[Timer]\nOnCalendar=2099-01-01\n\n[Install]\nWantedBy=timers.target\n";
+        write(&units.join("apt-daily-upgrade.timer"), timer.as_bytes(), 0o644)?;
+        let wants = units.join("timers.target.wants");
+        fs::create_dir_all(&wants).map_err(io("make", &wants))?;
+        let link = wants.join("apt-daily-upgrade.timer");
+        let _ = fs::remove_file(&link);
+        std::os::unix::fs::symlink("/etc/systemd/system/apt-daily-upgrade.timer", &link).map_err(io("link", &link))?;
     }
     Ok(())
 }

@@ -21,19 +21,25 @@ fn refused(fleet: &Fleet) -> Result<Vec<Value>, Failure> {
     Ok(answer["refused"].as_array().cloned().unwrap_or_default())
 }
 
+fn spoilt(fleet: &mut Fleet, what: &str, how: Spoil) -> Result<(), Failure> {
+    fother_lab::spoil(LAB, how)?;
+    let refused = refused(fleet)?;
+    let [one] = &refused[..] else {
+        return Err(Failure::new(FAILED, format!("{what}: {} archives were refused, one was expected", refused.len()), ""));
+    };
+    fleet.summary.figure(what, one["why"].as_str().unwrap_or_default());
+    Ok(())
+}
+
 /// A tampered index, an expired one, a replayed older one, a tampered package.
 pub fn tampered(fleet: &mut Fleet) -> Result<(), Failure> {
     fleet.summary.stage("2-3 Acquire: four tampered inputs");
     fother_lab::publish(LAB, SiteVersion::BrokenScript)?;
+    spoilt(fleet, "tampered index", Spoil::Index)?;
+    spoilt(fleet, "expired index", Spoil::Expired)?;
+    fother_lab::publish(LAB, SiteVersion::BrokenScript)?;
     update(fleet)?;
-    for (what, how) in [("tampered index", Spoil::Index), ("expired index", Spoil::Expired), ("replayed index", Spoil::Replayed)] {
-        fother_lab::spoil(LAB, how)?;
-        let refused = refused(fleet)?;
-        let [one] = &refused[..] else {
-            return Err(Failure::new(FAILED, format!("{what}: {} archives were refused, one was expected", refused.len()), ""));
-        };
-        fleet.summary.figure(what, one["why"].as_str().unwrap_or_default());
-    }
+    spoilt(fleet, "replayed index", Spoil::Replayed)?;
     fother_lab::spoil(LAB, Spoil::Package)?;
     update(fleet)?;
     match plan::new(&fleet.client()?, "web", &[], "") {

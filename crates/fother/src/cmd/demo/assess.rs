@@ -7,14 +7,10 @@ use fother_lab::{Role, SiteVersion};
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, path::Path};
 
-/// Files of the shared feeds that a host's scan reads here.
-const FEEDS: [&str; 5] = [
-    "debian/DSA.list.2025-02-13.gz",
-    "debian/DLA.list.2025-02-13.gz",
-    "debian/DSA.list.2025-02-13_2026-08-21.reconstructed.gz",
-    "debian/DLA.list.2025-02-13_2026-08-21.reconstructed.gz",
-    "kev/known_exploited_vulnerabilities-2026-08-07.json.gz",
-];
+/// Folders of the shared feeds that a host's scan reads here.
+const FEEDS: [&str; 3] = ["debian", "kev", "epss"];
+/// Largest feed that is copied, in bytes.
+const FEED_BYTES_MAX: u64 = 16 << 20;
 
 /// The update that fails under traffic, by plain apt on one host; then back.
 pub fn plain_apt(fleet: &mut Fleet) -> Result<(), Failure> {
@@ -94,11 +90,13 @@ fn findings(fleet: &mut Fleet) -> Result<(), Failure> {
     let shared = std::env::var_os("FOTHER_SHARED").map_or_else(|| Path::new("../shared").to_owned(), Into::into);
     let mut command = vec!["/usr/local/bin/fother", "scan", "--format", "json"];
     let mut fed = 0;
-    for file in FEEDS {
-        let Ok(bytes) = std::fs::read(shared.join("feeds").join(file)) else { continue };
-        let name = file.rsplit('/').next().unwrap_or(file);
-        fother_lab::copy_in(LAB, &host, &Path::new("/run/fother-feeds").join(name), &bytes, 0o644)?;
-        fed += 1;
+    for folder in FEEDS {
+        for entry in std::fs::read_dir(shared.join("feeds").join(folder)).into_iter().flatten().flatten() {
+            let plain = entry.metadata().is_ok_and(|meta| meta.is_file() && meta.len() <= FEED_BYTES_MAX);
+            let Some(bytes) = plain.then(|| std::fs::read(entry.path()).ok()).flatten() else { continue };
+            fother_lab::copy_in(LAB, &host, &Path::new("/run/fother-feeds").join(folder).join(entry.file_name()), &bytes, 0o644)?;
+            fed += 1;
+        }
     }
     if fed > 0 {
         command.extend(["--feeds", "/run/fother-feeds"]);
