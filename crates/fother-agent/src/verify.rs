@@ -6,7 +6,7 @@ use fother_core::{
     approval::{Refused as NotApproved, Statement, Trust},
     directive::{IndexPin, Order},
     id::HostId,
-    plan::{Cohort, Plan},
+    plan::{Cohort, Place, Plan},
     protocol::{BLOB_BYTES_MAX, Outcome},
     rehearsal::{Rehearsal, Verdict},
 };
@@ -103,16 +103,17 @@ pub fn read_blob<T: DeserializeOwned>(store: &Store, kind: &str, digest: &Digest
     serde_json::from_slice(&bytes).map_err(|error| format!("the {kind} {digest} is malformed: {error}"))
 }
 
-/// The cohort of a plan, after checking that the plan holds it.
+/// A plan's manifest and a cohort, once the proof shows that this plan holds this cohort. The list of all cohorts is not needed.
 ///
 /// # Errors
 /// For people.
-pub fn cohort_of(store: &Store, plan: &Digest, cohort: &Digest) -> Result<(Plan, Cohort), String> {
+pub fn cohort_of(store: &Store, plan: &Digest, cohort: &Digest, place: &Place) -> Result<(Plan, Cohort), String> {
     let plan: Plan = read_blob(store, "plan", plan)?;
-    if plan.cohorts.binary_search(cohort).is_err() {
-        return Err("the plan does not hold this cohort".to_owned());
+    let members: Cohort = read_blob(store, "cohort", cohort)?;
+    if !plan.cohorts.holds(cohort, place) {
+        return Err("the proof does not show that the plan holds this cohort".to_owned());
     }
-    Ok((plan, read_blob(store, "cohort", cohort)?))
+    Ok((plan, members))
 }
 
 /// Checks that a cohort is for this host as it is now.
@@ -147,7 +148,7 @@ pub struct Approved {
 /// # Errors
 /// The outcome to report; nothing was changed.
 pub fn apply(config: &Config, store: &Store, order: &Order, host: HostId, base: Digest, now: Timestamp) -> Result<Approved, Outcome> {
-    let Order::Apply { plan, cohort, index, size, rehearsal, statement, approvals, .. } = order else {
+    let Order::Apply { plan, cohort, place, rehearsal, statement, approvals, .. } = order else {
         return Err(replan("not an apply order"));
     };
     let not_approved = |why| Outcome::NotApproved { why };
@@ -155,11 +156,7 @@ pub fn apply(config: &Config, store: &Store, order: &Order, host: HostId, base: 
     let trust = trust(config).map_err(not_approved)?;
     let (statement, people) = trust.approved(statement.as_bytes(), approvals).map_err(not_approved)?;
     statement.covers(*plan, *cohort, *rehearsal, host, now).map_err(not_approved)?;
-    let (plan, members) = cohort_of(store, plan, cohort).map_err(replan)?;
-    let place = usize::try_from(*index).ok().and_then(|index| plan.cohorts.get(index));
-    if place != Some(cohort) || plan.cohorts.len() as u64 != *size {
-        return Err(replan("the plan does not hold this cohort at the place that the directive names"));
-    }
+    let (plan, members) = cohort_of(store, plan, cohort, place).map_err(|why| uncovered(&why))?;
     if plan.policy != statement.policy {
         return Err(uncovered("another policy was approved"));
     }

@@ -8,7 +8,7 @@ use crate::{
     verify,
 };
 use fother_core::{
-    Digest, canonical,
+    canonical,
     directive::{Directive, IndexPin, Order, Refused},
     id::TransactionId,
     plan::Cohort,
@@ -71,9 +71,10 @@ impl Executor {
     fn work(&self, directive: &Directive, begun: bool) -> io::Result<Outcome> {
         match &directive.order {
             Order::Resolve { pins, exclude } => Ok(self.resolve(pins, exclude).unwrap_or_else(|outcome| outcome)),
-            Order::Rehearse { plan, cohort, pins, bisect } => {
-                Ok(self.rehearse(plan, cohort, pins, *bisect).unwrap_or_else(|outcome| outcome))
-            }
+            Order::Rehearse { plan, cohort, place, pins, bisect } => Ok(verify::cohort_of(&self.store, plan, cohort, place)
+                .map_err(refused)
+                .and_then(|(_, cohort)| self.rehearse(&cohort, pins, *bisect))
+                .unwrap_or_else(|outcome| outcome)),
             Order::Apply { txn, pins, .. } => self.apply(directive, *txn, pins, begun),
             Order::Undo { txn, reason } => self.undo(*txn, reason, begun),
         }
@@ -123,15 +124,14 @@ impl Executor {
         Ok(())
     }
 
-    fn rehearse(&self, plan: &Digest, cohort: &Digest, pins: &[IndexPin], bisect: bool) -> Result<Outcome, Outcome> {
-        let (_, cohort) = verify::cohort_of(&self.store, plan, cohort).map_err(refused)?;
+    fn rehearse(&self, cohort: &Cohort, pins: &[IndexPin], bisect: bool) -> Result<Outcome, Outcome> {
         let base = self.fresh_base().map_err(failed)?;
-        verify::base_fits(&cohort, self.identity.host, base)?;
+        verify::base_fits(cohort, self.identity.host, base)?;
         self.check_archives(pins, &cohort.changes).map_err(failed)?;
         let work = self.scratch("rehearse").map_err(failed)?;
         let debs = work.join("debs");
-        self.link_debs(&cohort, &debs).map_err(failed)?;
-        let (rehearsal, failing) = self.host.rehearse(&cohort, base, &debs, &work, bisect).map_err(failed)?;
+        self.link_debs(cohort, &debs).map_err(failed)?;
+        let (rehearsal, failing) = self.host.rehearse(cohort, base, &debs, &work, bisect).map_err(failed)?;
         let digest = self.keep_blob("rehearsal", &canonical::to_vec(&rehearsal).map_err(failed)?).map_err(failed)?;
         Ok(Outcome::Rehearsed { rehearsal: digest, verdict: rehearsal.verdict, failing })
     }

@@ -12,6 +12,7 @@
 use crate::{
     Digest, Timestamp, canonical,
     id::{ChangeId, DirectiveId, HostId, TransactionId},
+    plan::Place,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
@@ -51,6 +52,8 @@ pub enum Order {
         plan: Digest,
         /// Your cohort.
         cohort: Digest,
+        /// Proves that the plan holds the cohort.
+        place: Place,
         /// The archives' pinned state that the packages come from.
         pins: Vec<IndexPin>,
         /// Where it breaks, look for the smallest failing set.
@@ -64,12 +67,8 @@ pub enum Order {
         plan: Digest,
         /// Your cohort.
         cohort: Digest,
-        /// Merkle proof that the plan holds the cohort: index, number of cohorts, hashes.
-        index: u64,
-        /// Number of cohorts of the plan.
-        size: u64,
-        /// Hashes of the proof.
-        proof: Vec<Digest>,
+        /// Proves that the plan holds the cohort.
+        place: Place,
         /// The rehearsal of your cohort.
         rehearsal: Digest,
         /// The archives' pinned state.

@@ -17,7 +17,7 @@ use fother_core::{
     id::{ChangeId, HostId, RolloutId, TokenId},
     inventory::{Closes, Labels},
     package::Offer,
-    plan::{self, Cohort, Plan, PlanHost},
+    plan::{self, Cohort, CohortTree, Plan, PlanHost},
     policy,
     protocol::Token,
     resolution::Resolution,
@@ -153,7 +153,7 @@ impl Engine {
             self.keep_plan_pins(digest, &archives::pins(&snapshots))?;
         }
         self.commit(actor, |state, _| Ok(if state.plans.contains_key(&digest) { Vec::new() } else { vec![created] }))?;
-        let cohorts = planned.plan.cohorts;
+        let cohorts = planned.cohorts.into_keys().collect();
         Ok(Made { plan: digest, cohorts, up_to_date: planned.up_to_date, unknown: planned.unknown, observing })
     }
 
@@ -199,6 +199,7 @@ impl Engine {
             };
             let pins = self.plan_pins(digest)?;
             let mut orders = Vec::new();
+            let all = plan.cohorts.keys().copied().collect();
             for (cohort, about) in &plan.cohorts {
                 let able = |id: &&HostId| state.hosts.get(*id).is_some_and(|host| is_reachable(host) && !host.observe);
                 let Some(host) = about.hosts.iter().find(able) else {
@@ -206,7 +207,8 @@ impl Engine {
                     return refuse("nobody-to-rehearse", what, "see `fother host ls` for lost and observing hosts");
                 };
                 hosts.push(*host);
-                orders.push((*host, Order::Rehearse { plan: digest, cohort: *cohort, pins: pins.clone(), bisect }));
+                let Some(place) = CohortTree::place(&all, cohort) else { continue };
+                orders.push((*host, Order::Rehearse { plan: digest, cohort: *cohort, place, pins: pins.clone(), bisect }));
             }
             self.issue(state, now, None, orders)
         })?;
@@ -274,7 +276,9 @@ impl Engine {
                 return refuse("unknown-change", format!("there is no change {change}"), "see `fother change ls`");
             };
             let plan: Plan = self.get(known.plan)?;
-            let cohorts = plan.cohorts.iter().map(|digest| Ok((*digest, self.get(*digest)?)));
+            let about =
+                state.plans.get(&known.plan).ok_or_else(|| Error::Damaged(format!("{change} names a plan that is not in the log")))?;
+            let cohorts = about.cohorts.keys().map(|digest| Ok((*digest, self.get(*digest)?)));
             let cohorts: BTreeMap<Digest, Cohort> = cohorts.collect::<Result<_, Error>>()?;
             let statement: Statement = self.get(known.statement)?;
             if statement.expires <= now {

@@ -10,8 +10,7 @@ use fother_core::{
     directive::{self, Directive, IndexPin, Order, SignedDirective},
     event::Data,
     id::{DirectiveId, HostId, RolloutId, TransactionId},
-    merkle,
-    plan::Plan,
+    plan::CohortTree,
     rollout::Phase,
     state::{Host, Issued, State},
 };
@@ -66,19 +65,14 @@ impl Engine {
         let rollout = state.rollouts.get(&rollout).ok_or_else(|| missing("a rollout"))?;
         let change = state.changes.get(&rollout.change).ok_or_else(|| missing("a change"))?;
         let known = state.plans.get(&rollout.plan).ok_or_else(|| missing("a plan"))?;
-        let plan: Plan = self.get(rollout.plan)?;
         let (cohort, about) = known.cohorts.iter().find(|(_, cohort)| cohort.hosts.contains(&host)).ok_or_else(|| missing("a host"))?;
-        let index = plan.cohorts.iter().position(|digest| digest == cohort).ok_or_else(|| missing("a cohort"))?;
-        let leaves: Vec<Digest> = plan.cohorts.iter().map(|digest| merkle::leaf_hash(&digest.0)).collect();
         let (rehearsal, _) = about.rehearsal.ok_or_else(|| missing("a rehearsal"))?;
         let statement = String::from_utf8(self.bytes(change.statement)?).map_err(|_| missing("a statement"))?;
         Ok(Order::Apply {
             txn,
             plan: rollout.plan,
             cohort: *cohort,
-            index: index as u64,
-            size: leaves.len() as u64,
-            proof: merkle::prove(&leaves, index).ok_or_else(|| missing("a proof"))?,
+            place: CohortTree::place(&known.cohorts.keys().copied().collect(), cohort).ok_or_else(|| missing("a cohort"))?,
             rehearsal,
             pins: self.plan_pins(rollout.plan)?,
             statement,

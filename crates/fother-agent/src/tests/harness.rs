@@ -18,7 +18,7 @@ use fother_core::{
     id::{ChangeId, DirectiveId, HostId, TransactionId},
     inventory::{Distribution, Inventory, Reboot},
     package::{Installed, Offer, UpdateClass},
-    plan::{Cohort, Plan},
+    plan::{Cohort, CohortTree, Place, Plan},
     policy::{Budget, Check, CheckAnswer, ConfigFiles, Share, Strategy},
     protocol::{Outcome, Report},
     rehearsal::{Rehearsal, UndoProof, Verdict},
@@ -333,7 +333,7 @@ impl Bench {
             approvals: 1,
             undo_s: 3600,
             excluded: BTreeMap::new(),
-            cohorts: vec![cohort.digest().unwrap()],
+            cohorts: CohortTree::over(&BTreeSet::from([cohort.digest().unwrap()])),
         };
         let rehearsal = rehearsal(&cohort);
         let statement = Statement {
@@ -371,9 +371,7 @@ impl Bench {
             txn,
             plan: parts.plan.digest().unwrap(),
             cohort: parts.cohort.digest().unwrap(),
-            index: 0,
-            size: 1,
-            proof: Vec::new(),
+            place: Place { index: 0, proof: Vec::new() },
             rehearsal: parts.rehearsal.digest().unwrap(),
             pins: Self::pins(),
             statement: String::from_utf8(statement).unwrap(),

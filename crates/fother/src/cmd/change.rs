@@ -11,6 +11,7 @@ use fother_core::{
     Digest,
     approval::{AUTHOR_NAMESPACE, NAMESPACE, Statement},
     canonical,
+    plan::CohortTree,
 };
 use serde_json::{Value, json};
 use std::{
@@ -89,8 +90,8 @@ fn checked_statement(client: &Client, change: &str) -> Result<Statement, Failure
             rehearsals.insert(cohort, rehearsal.digest()?);
         }
     }
-    let cohorts: Vec<Digest> = rehearsals.keys().copied().collect();
-    if cohorts != blob.cohorts || rehearsals != statement.rehearsals {
+    let cohorts: BTreeSet<Digest> = rehearsals.keys().copied().collect();
+    if CohortTree::over(&cohorts) != blob.cohorts || rehearsals != statement.rehearsals {
         return Err(wrong("other rehearsals than the ones shown"));
     }
     if hosts != statement.hosts || blob.policy != statement.policy {
