@@ -54,15 +54,17 @@ pub fn trust(config: &Config) -> Result<Trust, NotApproved> {
 pub fn needs(order: &Order, store: &Store) -> Result<Vec<Need>, String> {
     let mut needs = Vec::new();
     let blob = |kind: &str, digest: &Digest| Need::Blob { kind: kind.to_owned(), digest: *digest };
-    let (pins, cohort): (&[IndexPin], Option<&Digest>) = match order {
-        Order::Resolve { pins, .. } => (pins, None),
-        Order::Rehearse { plan, cohort, pins, .. } => {
+    let known_pins =
+        |plan: &Digest| if store.has(plan) { read_blob::<Plan>(store, "plan", plan).map(|plan| plan.pins) } else { Ok(Vec::new()) };
+    let (pins, cohort): (Vec<IndexPin>, Option<&Digest>) = match order {
+        Order::Resolve { pins, .. } => (pins.clone(), None),
+        Order::Rehearse { plan, cohort, .. } => {
             needs.extend([blob("plan", plan), blob("cohort", cohort)]);
-            (pins, Some(cohort))
+            (known_pins(plan)?, Some(cohort))
         }
-        Order::Apply { plan, cohort, rehearsal, pins, .. } => {
+        Order::Apply { plan, cohort, rehearsal, .. } => {
             needs.extend([blob("plan", plan), blob("cohort", cohort), blob("rehearsal", rehearsal)]);
-            (pins, Some(cohort))
+            (known_pins(plan)?, Some(cohort))
         }
         Order::Undo { .. } => return Ok(needs),
     };
@@ -139,6 +141,8 @@ pub struct Approved {
     pub people: BTreeSet<String>,
     /// The transaction.
     pub cohort: Cohort,
+    /// The archives' state that its packages come from, as the plan pins it.
+    pub pins: Vec<IndexPin>,
     /// Its rehearsal.
     pub rehearsal: Rehearsal,
 }
@@ -172,5 +176,5 @@ pub fn apply(config: &Config, store: &Store, order: &Order, host: HostId, base: 
     if let Some(unit) = rehearsal.exercised.iter().find(|unit| !unit.exercised && !statement.acknowledged.contains(&unit.unit)) {
         return Err(uncovered(&format!("{} was not exercised and nobody acknowledged it by name", unit.unit)));
     }
-    Ok(Approved { statement, people, cohort: members, rehearsal })
+    Ok(Approved { statement, people, cohort: members, pins: plan.pins, rehearsal })
 }

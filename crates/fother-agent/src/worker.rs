@@ -71,11 +71,11 @@ impl Executor {
     fn work(&self, directive: &Directive, begun: bool) -> io::Result<Outcome> {
         match &directive.order {
             Order::Resolve { pins, exclude } => Ok(self.resolve(pins, exclude).unwrap_or_else(|outcome| outcome)),
-            Order::Rehearse { plan, cohort, place, pins, bisect } => Ok(verify::cohort_of(&self.store, plan, cohort, place)
+            Order::Rehearse { plan, cohort, place, bisect } => Ok(verify::cohort_of(&self.store, plan, cohort, place)
                 .map_err(refused)
-                .and_then(|(_, cohort)| self.rehearse(&cohort, pins, *bisect))
+                .and_then(|(plan, cohort)| self.rehearse(&cohort, &plan.pins, *bisect))
                 .unwrap_or_else(|outcome| outcome)),
-            Order::Apply { txn, pins, .. } => self.apply(directive, *txn, pins, begun),
+            Order::Apply { txn, .. } => self.apply(directive, *txn, begun),
             Order::Undo { txn, reason } => self.undo(*txn, reason, begun),
         }
     }
@@ -136,13 +136,13 @@ impl Executor {
         Ok(Outcome::Rehearsed { rehearsal: digest, verdict: rehearsal.verdict, failing })
     }
 
-    fn apply(&self, directive: &Directive, txn: TransactionId, pins: &[IndexPin], begun: bool) -> io::Result<Outcome> {
+    fn apply(&self, directive: &Directive, txn: TransactionId, begun: bool) -> io::Result<Outcome> {
         let dir = self.config.transactions().join(txn.to_string());
         let mut journal = Journal::open(&dir, self.disk.clone())?;
         match journal.accepted() {
             Some((known, _)) if known == directive.id && begun => {}
             Some(_) => return Ok(refused(format!("{txn} is known already; nothing is done twice"))),
-            None => match self.prepare(directive, txn, pins, &dir) {
+            None => match self.prepare(directive, txn, &dir) {
                 Err(outcome) => return Ok(outcome),
                 Ok(undo_until) => {
                     lock(&self.keeper).change(|state| {
@@ -158,11 +158,11 @@ impl Executor {
         self.drive(&dir, journal)
     }
 
-    fn prepare(&self, directive: &Directive, txn: TransactionId, pins: &[IndexPin], dir: &Path) -> Result<fother_core::Timestamp, Outcome> {
+    fn prepare(&self, directive: &Directive, txn: TransactionId, dir: &Path) -> Result<fother_core::Timestamp, Outcome> {
         let base = self.fresh_base().map_err(|error| Outcome::Replan { why: error })?;
         let approved = verify::apply(&self.config, &self.store, &directive.order, self.identity.host, base, self.clock.now())?;
         let replan = |why: String| Outcome::Replan { why };
-        self.check_archives(pins, &approved.cohort.changes).map_err(replan)?;
+        self.check_archives(&approved.pins, &approved.cohort.changes).map_err(replan)?;
         let (need, free) = (approved.rehearsal.space_bytes, self.host.space_bytes());
         if free < need {
             return Err(replan(format!("the transaction needs {need} bytes and {free} are free; make room on the host")));

@@ -54,8 +54,6 @@ pub enum Order {
         cohort: Digest,
         /// Proves that the plan holds the cohort.
         place: Place,
-        /// The archives' pinned state that the packages come from.
-        pins: Vec<IndexPin>,
         /// Where it breaks, look for the smallest failing set.
         bisect: bool,
     },
@@ -71,8 +69,6 @@ pub enum Order {
         place: Place,
         /// The rehearsal of your cohort.
         rehearsal: Digest,
-        /// The archives' pinned state.
-        pins: Vec<IndexPin>,
         /// Canonical bytes of the [`crate::approval::Statement`] that people signed.
         statement: String,
         /// SSH signatures over the statement, armored.

@@ -2,6 +2,7 @@
 
 use crate::{
     Digest, canonical,
+    directive::IndexPin,
     id::HostId,
     inventory::{Closes, Labels},
     merkle,
@@ -116,6 +117,8 @@ pub struct Plan {
     pub undo_s: u64,
     /// Updates left out by source package, with the reason.
     pub excluded: BTreeMap<String, String>,
+    /// The archives' pinned state that the packages come from.
+    pub pins: Vec<IndexPin>,
     /// The cohorts, by the root of their tree: a host needs its own cohort and a proof, not the list.
     pub cohorts: CohortTree,
 }
@@ -176,7 +179,7 @@ pub enum Error {
     Canonical(#[from] canonical::Error),
 }
 
-/// Makes the plan of one group. `closes` names the CVEs by (package, target version) as read from the signed packages.
+/// Makes the plan of one group out of answers against `pins`. `closes` names the CVEs by (package, target version) as read from the signed packages.
 ///
 /// # Errors
 /// See [`Error`].
@@ -184,6 +187,7 @@ pub fn plan(
     policy: &Policy,
     group_name: &str,
     hosts: &[PlanHost],
+    pins: &[IndexPin],
     closes: &BTreeMap<(String, String), Vec<Closes>>,
     excluded: &BTreeMap<String, String>,
 ) -> Result<Planned, Error> {
@@ -225,6 +229,7 @@ pub fn plan(
         approvals: group.approvals,
         undo_s: group.undo_s,
         excluded: excluded.clone(),
+        pins: pins.to_vec(),
         cohorts: CohortTree::over(&cohorts.keys().copied().collect()),
     };
     Ok(Planned { plan, cohorts, up_to_date, unknown })

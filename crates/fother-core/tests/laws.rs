@@ -83,16 +83,16 @@ proptest! {
     fn a_plan_does_not_depend_on_the_order_of_hosts(mut list in hosts()) {
         let policy = Policy::parse(POLICY).unwrap();
         let none = BTreeMap::new();
-        let first = plan::plan(&policy, "web", &list, &BTreeMap::new(), &none).unwrap();
+        let first = plan::plan(&policy, "web", &list, &[], &BTreeMap::new(), &none).unwrap();
         list.reverse();
-        let second = plan::plan(&policy, "web", &list, &BTreeMap::new(), &none).unwrap();
+        let second = plan::plan(&policy, "web", &list, &[], &BTreeMap::new(), &none).unwrap();
         prop_assert_eq!(first.plan.digest().unwrap(), second.plan.digest().unwrap());
     }
 
     #[test]
     fn every_host_of_the_group_is_in_exactly_one_place(list in hosts()) {
         let policy = Policy::parse(POLICY).unwrap();
-        let planned = plan::plan(&policy, "web", &list, &BTreeMap::new(), &BTreeMap::new()).unwrap();
+        let planned = plan::plan(&policy, "web", &list, &[], &BTreeMap::new(), &BTreeMap::new()).unwrap();
         let mut placed: Vec<HostId> = planned.cohorts.values().flat_map(|cohort| cohort.hosts.keys().copied()).collect();
         placed.extend(&planned.up_to_date);
         placed.extend(&planned.unknown);

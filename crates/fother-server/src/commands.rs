@@ -143,15 +143,13 @@ impl Engine {
             hosts.push(PlanHost { id, labels: host.labels.clone(), resolution });
         }
         let closes = self.acquire(&snapshots, &hosts)?;
-        let planned = plan::plan(&self.policy, group, &hosts, &closes, excluded).map_err(|error| Error::Input(error.to_string()))?;
+        let planned = plan::plan(&self.policy, group, &hosts, &archives::pins(&snapshots), &closes, excluded)
+            .map_err(|error| Error::Input(error.to_string()))?;
         for cohort in planned.cohorts.values() {
             self.put(kind::COHORT, cohort)?;
         }
         let digest = self.put(kind::PLAN, &planned.plan)?;
         let created = decide::create_plan(&planned, digest)?;
-        if !self.state().plans.contains_key(&digest) {
-            self.keep_plan_pins(digest, &archives::pins(&snapshots))?;
-        }
         self.commit(actor, |state, _| Ok(if state.plans.contains_key(&digest) { Vec::new() } else { vec![created] }))?;
         let cohorts = planned.cohorts.into_keys().collect();
         Ok(Made { plan: digest, cohorts, up_to_date: planned.up_to_date, unknown: planned.unknown, observing })
@@ -197,7 +195,6 @@ impl Engine {
             let Some(plan) = state.plans.get(&digest) else {
                 return refuse("unknown-plan", format!("there is no plan {digest}"), "see `fother plan ls`");
             };
-            let pins = self.plan_pins(digest)?;
             let mut orders = Vec::new();
             let all = plan.cohorts.keys().copied().collect();
             for (cohort, about) in &plan.cohorts {
@@ -208,7 +205,7 @@ impl Engine {
                 };
                 hosts.push(*host);
                 let Some(place) = CohortTree::place(&all, cohort) else { continue };
-                orders.push((*host, Order::Rehearse { plan: digest, cohort: *cohort, place, pins: pins.clone(), bisect }));
+                orders.push((*host, Order::Rehearse { plan: digest, cohort: *cohort, place, bisect }));
             }
             self.issue(state, now, None, orders)
         })?;

@@ -7,7 +7,7 @@ use crate::{
 };
 use fother_core::{
     Digest, Timestamp,
-    directive::{self, Directive, IndexPin, Order, SignedDirective},
+    directive::{self, Directive, Order, SignedDirective},
     event::Data,
     id::{DirectiveId, HostId, RolloutId, TransactionId},
     plan::CohortTree,
@@ -74,22 +74,9 @@ impl Engine {
             cohort: *cohort,
             place: CohortTree::place(&known.cohorts.keys().copied().collect(), cohort).ok_or_else(|| missing("a cohort"))?,
             rehearsal,
-            pins: self.plan_pins(rollout.plan)?,
             statement,
             approvals: change.approvals.values().cloned().collect(),
         })
-    }
-
-    /// Remembers what the packages of a plan come from.
-    pub(crate) fn keep_plan_pins(&self, plan: Digest, pins: &[IndexPin]) -> Result<(), Error> {
-        Ok(self.store.put(&format!("pins/{}", plan.hex()), &fother_core::canonical::to_vec(pins)?)?)
-    }
-
-    /// What the packages of a plan come from.
-    pub(crate) fn plan_pins(&self, plan: Digest) -> Result<Vec<IndexPin>, Error> {
-        let bytes = self.store.get(&format!("pins/{}", plan.hex()))?;
-        let bytes = bytes.ok_or_else(|| Error::Damaged(format!("the archives' state of {plan} is missing")))?;
-        serde_json::from_slice(&bytes).map_err(|error| Error::Damaged(format!("the archives' state of {plan}: {error}")))
     }
 
     /// What a host that has accepted everything up to `seen` is to do: the same answer until it says that it has it.

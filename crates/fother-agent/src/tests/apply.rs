@@ -41,8 +41,8 @@ fn a_resolution_and_a_rehearsal_are_kept_as_blobs_until_they_are_sent() {
     let outcomes = bench.carry_out(Order::Resolve { pins: Bench::pins(), exclude: Vec::new() });
     let [Outcome::Resolved { resolution, .. }] = outcomes[..] else { panic!("{outcomes:?}") };
     let good = bench.good();
-    let Order::Apply { plan, cohort, place, pins, .. } = bench.apply_order(&good, txn(1)) else { panic!() };
-    let outcomes = bench.carry_out(Order::Rehearse { plan, cohort, place, pins, bisect: true });
+    let Order::Apply { plan, cohort, place, .. } = bench.apply_order(&good, txn(1)) else { panic!() };
+    let outcomes = bench.carry_out(Order::Rehearse { plan, cohort, place, bisect: true });
     let [Outcome::Rehearsed { verdict: Verdict::Passes, .. }] = outcomes[..] else { panic!("{outcomes:?}") };
     let executor = bench.executor();
     let Answer::Blobs { blobs } = executor.answer(&Request::Blobs) else { panic!() };

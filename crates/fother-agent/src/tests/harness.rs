@@ -333,6 +333,7 @@ impl Bench {
             approvals: 1,
             undo_s: 3600,
             excluded: BTreeMap::new(),
+            pins: Self::pins(),
             cohorts: CohortTree::over(&BTreeSet::from([cohort.digest().unwrap()])),
         };
         let rehearsal = rehearsal(&cohort);
@@ -373,7 +374,6 @@ impl Bench {
             cohort: parts.cohort.digest().unwrap(),
             place: Place { index: 0, proof: Vec::new() },
             rehearsal: parts.rehearsal.digest().unwrap(),
-            pins: Self::pins(),
             statement: String::from_utf8(statement).unwrap(),
             approvals,
         }

@@ -146,6 +146,43 @@ fn a_restart_folds_to_the_same_state() {
     assert!(report.ok(), "{report:?}");
 }
 
+/// Log, keys and blobs of `from` in a new data directory below `to`, without the small state.
+fn restored(engine: &Engine, from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to.join("data/keys")).unwrap();
+    for key in std::fs::read_dir(from.join("data/keys")).unwrap() {
+        let key = key.unwrap();
+        std::fs::copy(key.path(), to.join("data/keys").join(key.file_name())).unwrap();
+    }
+    std::fs::set_permissions(to.join("data"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let store = fother_store::Store::open(&to.join("data")).unwrap();
+    let events: Vec<Vec<u8>> = engine.store.read(0, 10_000).unwrap().into_iter().map(|(_, bytes)| bytes).collect();
+    store.append(&events, 0, 0).unwrap();
+    let text = events.iter().map(|event| String::from_utf8_lossy(event).into_owned()).collect::<String>();
+    for (at, _) in text.match_indices("sha256:") {
+        let digest: Digest = text[at..at + 71].parse().unwrap();
+        if let Some((kind, _)) = engine.store.blob_info(&digest).unwrap() {
+            store.put_blob(&kind, &engine.store.get_blob(&digest).unwrap().unwrap()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn log_keys_and_the_blobs_that_the_log_names_are_enough_to_go_on() {
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (engine, woken) = open(dir.path());
+    let mut hosts = enrolled(&engine, 2);
+    let rollout = started(&engine, &mut hosts);
+    restored(&engine, dir.path(), elsewhere.path());
+    drop((engine, woken));
+    let (engine, _woken) = open(elsewhere.path());
+    for _ in 0..10 {
+        reconcile::round(&engine).unwrap();
+        hosts.iter_mut().for_each(|host| drop(host.turn(&engine)));
+    }
+    assert_eq!(engine.state().rollouts[&rollout].ended, Some(End::Completed));
+    assert!(hosts.iter().all(|host| host.done.values().eq([&1])));
+}
+
 #[test]
 fn a_plan_needs_an_author_and_somebody_else() {
     let dir = tempfile::tempdir().unwrap();
