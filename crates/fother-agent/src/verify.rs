@@ -152,13 +152,13 @@ pub struct Approved {
 /// # Errors
 /// The outcome to report; nothing was changed.
 pub fn apply(config: &Config, store: &Store, order: &Order, host: HostId, base: Digest, now: Timestamp) -> Result<Approved, Outcome> {
-    let Order::Apply { plan, cohort, place, rehearsal, statement, approvals, .. } = order else {
+    let Order::Apply { plan, cohort, place, rehearsal, statement, author, approvals, .. } = order else {
         return Err(replan("not an apply order"));
     };
     let not_approved = |why| Outcome::NotApproved { why };
     let uncovered = |reason: &str| Outcome::NotApproved { why: NotApproved::NotCovered { reason: reason.to_owned() } };
     let trust = trust(config).map_err(not_approved)?;
-    let (statement, people) = trust.approved(statement.as_bytes(), approvals).map_err(not_approved)?;
+    let (statement, people) = trust.approved(statement.as_bytes(), author, approvals).map_err(not_approved)?;
     statement.covers(*plan, *cohort, *rehearsal, host, now).map_err(not_approved)?;
     let (plan, members) = cohort_of(store, plan, cohort, place).map_err(|why| uncovered(&why))?;
     if plan.policy != statement.policy {

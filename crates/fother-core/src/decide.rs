@@ -2,7 +2,7 @@
 
 use crate::{
     Digest, Timestamp,
-    approval::{self, Statement, Trust},
+    approval::{self, NoApproval, Statement, Trust},
     change::Status,
     directive::Refused,
     event::Data,
@@ -158,6 +158,7 @@ fn bounded_refusal(why: &approval::Refused) -> approval::Refused {
     match why {
         Refused::Trust { reason } => Refused::Trust { reason: cut(reason, REPORT_TEXT_MAX) },
         Refused::Statement { reason } => Refused::Statement { reason: cut(reason, REPORT_TEXT_MAX) },
+        Refused::Author { reason } => Refused::Author { reason: cut(reason, REPORT_TEXT_MAX) },
         Refused::NotCovered { reason } => Refused::NotCovered { reason: cut(reason, REPORT_TEXT_MAX) },
         Refused::TooFew { have, need, counted, ignored } => {
             Refused::TooFew { have: *have, need: *need, counted: cut_all(counted), ignored: cut_all(ignored) }
@@ -183,6 +184,10 @@ pub fn create_plan(planned: &Planned, digest: Digest) -> Result<Data, Refusal> {
     })
 }
 
+fn listed(names: &[&str]) -> String {
+    names.iter().map(|name| crate::text::printable(name, 200)).collect::<Vec<_>>().join(", ")
+}
+
 /// What an author submits.
 #[derive(Clone, Debug)]
 pub struct Submission {
@@ -192,6 +197,8 @@ pub struct Submission {
     pub digest: Digest,
     /// The author.
     pub author: String,
+    /// Fingerprint of the author's key.
+    pub author_key: String,
     /// Units that no rehearsal could exercise, accepted by name.
     pub acknowledged: BTreeSet<String>,
     /// When hosts may start; empty: always.
@@ -201,9 +208,16 @@ pub struct Submission {
 /// The statement that people sign for a rehearsed plan.
 ///
 /// # Errors
-/// Unknown plan, a missing rehearsal, or one that breaks.
-pub fn statement(state: &State, plan: &Plan, submission: Submission, now: Timestamp) -> Result<Statement, Refusal> {
-    let Submission { change, digest, author, acknowledged, window } = submission;
+/// Unknown plan, a missing rehearsal, one that breaks or could not tell, or a unit of `unexercised` that the author does not accept by name:
+/// every host refuses such a change.
+pub fn statement(
+    state: &State,
+    plan: &Plan,
+    unexercised: &BTreeSet<String>,
+    submission: Submission,
+    now: Timestamp,
+) -> Result<Statement, Refusal> {
+    let Submission { change, digest, author, author_key, acknowledged, window } = submission;
     let Some(known) = state.plans.get(&digest) else {
         return refuse("unknown-plan", format!("there is no plan {digest}"), "see `fother plan ls`");
     };
@@ -217,14 +231,24 @@ pub fn statement(state: &State, plan: &Plan, submission: Submission, now: Timest
             );
             return refuse("rehearsal-breaks", "the rehearsal of this plan breaks something", hint);
         }
-        Some(Verdict::Unknown) if acknowledged.is_empty() => {
+        Some(Verdict::Unknown) => {
             return refuse(
                 "rehearsal-unknown",
                 "the rehearsal could not tell whether this plan is safe",
-                "read `fother plan show`, then name what you accept with `--acknowledge UNIT`",
+                "see its reasons in `fother plan show`, remove them, and rehearse again",
             );
         }
-        Some(Verdict::Unknown | Verdict::Passes) => {}
+        Some(Verdict::Passes) => {}
+    }
+    let missing: Vec<&str> = unexercised.difference(&acknowledged).map(String::as_str).collect();
+    if !missing.is_empty() {
+        let what = format!(
+            "the rehearsal did not exercise {}, and the submission does not accept {} by name",
+            listed(&missing),
+            if missing.len() == 1 { "it" } else { "them" }
+        );
+        let flags: Vec<String> = missing.iter().map(|unit| format!("--acknowledge {unit}")).collect();
+        return refuse("not-acknowledged", what, format!("read `fother plan show`, then submit with {}", flags.join(" ")));
     }
     let rehearsals = known.cohorts.iter().filter_map(|(cohort, state)| Some((*cohort, state.rehearsal?.0))).collect();
     Ok(Statement {
@@ -237,9 +261,44 @@ pub fn statement(state: &State, plan: &Plan, submission: Submission, now: Timest
         hosts: known.cohorts.values().flat_map(|cohort| cohort.hosts.iter().copied()).collect(),
         window,
         author,
+        author_key,
         undo_until: now + Duration::from_secs(plan.undo_s),
         expires: now + APPROVAL_LIFE,
     })
+}
+
+/// Longest time from the draft of a statement to its author's signature.
+pub const DRAFT_LIFE: Duration = Duration::from_secs(3600);
+
+/// An author submits a statement that was drafted for them: `bytes` are its bytes, `drafted` what a draft made at its time says today.
+///
+/// # Errors
+/// A signature that is not the author's, a draft that is too old, or one that is not what would be drafted.
+pub fn submit(
+    trust: &Trust,
+    statement: &Statement,
+    drafted: &Statement,
+    bytes: &[u8],
+    signature: &str,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    trust.authored(statement, bytes, signature).or_else(|why| {
+        refuse("bad-signature", why.to_string(), "sign the draft with the key that it was asked for with; see the approvers file")
+    })?;
+    let made = drafted_at(statement);
+    if made > now || now.since(made) > DRAFT_LIFE {
+        return refuse("stale-draft", format!("the statement was drafted at {made}"), "submit the plan again");
+    }
+    if statement != drafted || drafted.bytes().ok().as_deref() != Some(bytes) {
+        return refuse("other-statement", "the signed statement is not the one that this plan has now", "submit the plan again");
+    }
+    Ok(())
+}
+
+/// When a statement was drafted.
+#[must_use]
+pub fn drafted_at(statement: &Statement) -> Timestamp {
+    statement.expires - APPROVAL_LIFE
 }
 
 /// A person approves: `bytes` are the statement's, `signature` an armored SSH signature.
@@ -256,13 +315,19 @@ pub fn approve(state: &State, trust: &Trust, id: ChangeId, bytes: &[u8], signatu
     if !matches!(change.status(), Status::Open | Status::Approved) {
         return refuse("closed", format!("{id} is {:?}", change.status()), "submit a new change");
     }
-    let person = trust
-        .signer(approval::NAMESPACE, bytes, signature)
-        .or_else(|why| refuse("bad-signature", why, "sign the statement of `fother change show` with a key from the approvers file"))?;
-    if person == change.author {
-        return refuse("four-eyes", format!("{person} is the author and cannot approve"), "ask somebody else");
-    }
-    Ok(Data::ChangeApproved { change: id, person, signature: signature.to_owned() })
+    let Ok(statement) = serde_json::from_slice::<Statement>(bytes) else {
+        return refuse("other-statement", "the change's statement cannot be read", "submit the plan again");
+    };
+    let signer = match trust.approver(&statement, bytes, signature) {
+        Ok(signer) => signer,
+        Err(NoApproval::Author(person)) => {
+            return refuse("four-eyes", format!("{person} is the author and cannot approve"), "ask somebody else");
+        }
+        Err(NoApproval::Signature(why)) => {
+            return refuse("bad-signature", why, "sign the statement of `fother change show` with a key from the approvers file");
+        }
+    };
+    Ok(Data::ChangeApproved { change: id, person: signer.person, signature: signature.to_owned() })
 }
 
 /// Starts the rollout of an approved change.

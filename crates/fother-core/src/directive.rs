@@ -71,7 +71,9 @@ pub enum Order {
         rehearsal: Digest,
         /// Canonical bytes of the [`crate::approval::Statement`] that people signed.
         statement: String,
-        /// SSH signatures over the statement, armored.
+        /// The author's SSH signature over the statement, armored; it never counts as an approval.
+        author: String,
+        /// The approvers' SSH signatures over the statement, armored.
         approvals: Vec<String>,
     },
     /// Undo a transaction of yours.

@@ -181,6 +181,8 @@ pub enum Data {
         statement: Digest,
         /// The author.
         author: String,
+        /// The author's SSH signature over the statement.
+        signature: String,
     },
     /// A person approved.
     #[serde(rename = "change.approved")]

@@ -313,12 +313,13 @@ impl State {
                 };
                 self.plans.entry(*plan).or_insert(new);
             }
-            Data::ChangeSubmitted { change, plan, statement, author } => {
+            Data::ChangeSubmitted { change, plan, statement, author, signature } => {
                 let new = Change {
                     id: *change,
                     plan: *plan,
                     statement: *statement,
                     author: author.clone(),
+                    author_signature: signature.clone(),
                     submitted: at,
                     approvals: BTreeMap::new(),
                     needed: self.plans.get(plan).map_or(u32::MAX, |plan| plan.approvals),

@@ -8,8 +8,7 @@ use crate::{
 };
 use fother_core::{
     Digest, Timestamp,
-    approval::{AUTHOR_NAMESPACE, Statement},
-    canonical,
+    approval::{self, Statement},
     change::Status,
     decide::{self, Steer, Submission},
     directive::Order,
@@ -20,6 +19,7 @@ use fother_core::{
     plan::{self, Cohort, CohortTree, Plan, PlanHost},
     policy,
     protocol::Token,
+    rehearsal::Rehearsal,
     resolution::Resolution,
     state::{Host, State},
     version::Version,
@@ -57,27 +57,27 @@ pub struct Made {
     pub observing: Vec<HostId>,
 }
 
-/// A change to submit.
+/// What an author wants to submit.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Submit {
+pub struct Draft {
     /// The plan.
     pub plan: Digest,
     /// Units accepted by name.
     #[serde(default)]
     pub acknowledge: BTreeSet<String>,
-    /// SSH signature over [`Submit::bytes`].
-    pub signature: String,
+    /// The author's OpenSSH public key.
+    pub key: String,
 }
 
-impl Submit {
-    /// What the author signs: canonical `{"acknowledge":[…],"plan":"sha256:…"}`.
-    ///
-    /// # Errors
-    /// Never in practice.
-    pub fn bytes(plan: Digest, acknowledge: &BTreeSet<String>) -> Result<Vec<u8>, canonical::Error> {
-        canonical::to_vec(&serde_json::json!({ "acknowledge": acknowledge, "plan": plan }))
-    }
+/// A drafted statement that its author signed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Submit {
+    /// The bytes of the statement.
+    pub statement: String,
+    /// The author's SSH signature over them, in the namespace [`fother_core::approval::AUTHOR_NAMESPACE`].
+    pub signature: String,
 }
 
 impl Engine {
@@ -212,27 +212,57 @@ impl Engine {
         Ok(since(&state, before, "rehearse", &hosts))
     }
 
-    /// Submits a rehearsed plan; the author is whoever signed.
-    pub(crate) fn submit(&self, actor: &str, submit: &Submit) -> Result<(ChangeId, String), Error> {
-        let bytes = Submit::bytes(submit.plan, &submit.acknowledge)?;
-        let author = self.trust.signer(AUTHOR_NAMESPACE, &bytes, &submit.signature);
-        let author = author.or_else(|why| refuse("bad-signature", why, "sign with a key from the approvers file"))?;
-        if !self.state().plans.contains_key(&submit.plan) {
-            return refuse("unknown-plan", format!("there is no plan {}", submit.plan), "see `fother plan ls`");
-        }
-        let plan: Plan = self.get(submit.plan)?;
+    /// The statement that an author is to sign for a rehearsed plan; nothing is stored.
+    pub(crate) fn draft(&self, draft: &Draft) -> Result<(ChangeId, String), Error> {
+        let author_key = approval::fingerprint(&draft.key).map_err(Error::Input)?;
+        let author = self.trust.owner(&author_key).or_else(|why| refuse("bad-signature", why, "use a key from the approvers file"))?;
         let (ms, random) = self.fresh()?;
-        let (change, mut text) = (ChangeId::new(ms, random), String::new());
+        let change = ChangeId::new(ms, random);
+        let now = self.clock.now();
+        let statement = self.statement(&self.state(), change, draft.plan, (author, author_key), draft.acknowledge.clone(), now)?;
+        Ok((change, String::from_utf8_lossy(&statement.bytes()?).into_owned()))
+    }
+
+    fn statement(
+        &self,
+        state: &State,
+        change: ChangeId,
+        digest: Digest,
+        (author, author_key): (String, String),
+        acknowledged: BTreeSet<String>,
+        at: Timestamp,
+    ) -> Result<Statement, Error> {
+        let Some(known) = state.plans.get(&digest) else {
+            return refuse("unknown-plan", format!("there is no plan {digest}"), "see `fother plan ls`");
+        };
+        let plan: Plan = self.get(digest)?;
+        let mut unexercised = BTreeSet::new();
+        for (rehearsal, _) in known.cohorts.values().filter_map(|cohort| cohort.rehearsal) {
+            let rehearsal: Rehearsal = self.get(rehearsal)?;
+            unexercised.extend(rehearsal.exercised.into_iter().filter(|unit| !unit.exercised).map(|unit| unit.unit));
+        }
+        let submission = Submission { change, digest, author, author_key, acknowledged, window: self.window(&plan.window, at)? };
+        Ok(decide::statement(state, &plan, &unexercised, submission, at)?)
+    }
+
+    /// Submits a drafted statement that its author signed.
+    pub(crate) fn submit(&self, actor: &str, submit: &Submit) -> Result<ChangeId, Error> {
+        let bytes = submit.statement.as_bytes();
+        let signed: Statement =
+            serde_json::from_slice(bytes).map_err(|error| Error::Input(format!("the statement cannot be read: {error}")))?;
+        let change = signed.change;
         self.commit(actor, |state, now| {
-            let acknowledged = submit.acknowledge.clone();
-            let submission =
-                Submission { change, digest: submit.plan, author: author.clone(), acknowledged, window: self.window(&plan.window, now)? };
-            let statement = decide::statement(state, &plan, submission, now)?;
-            text = String::from_utf8_lossy(&statement.bytes()?).into_owned();
-            let blob = self.put(kind::STATEMENT, &statement)?;
-            Ok(vec![Data::ChangeSubmitted { change, plan: submit.plan, statement: blob, author }])
+            if state.changes.contains_key(&change) {
+                return refuse("exists", format!("{change} was submitted already"), "see `fother change show`");
+            }
+            let author = (signed.author.clone(), signed.author_key.clone());
+            let drafted = self.statement(state, change, signed.plan, author, signed.acknowledged.clone(), decide::drafted_at(&signed))?;
+            decide::submit(&self.trust, &signed, &drafted, bytes, &submit.signature, now)?;
+            let statement = self.put(kind::STATEMENT, &signed)?;
+            let (author, signature) = (signed.author.clone(), submit.signature.clone());
+            Ok(vec![Data::ChangeSubmitted { change, plan: signed.plan, statement, author, signature }])
         })?;
-        Ok((change, text))
+        Ok(change)
     }
 
     /// The times of a window as long as an approval lives; empty only for `always`.

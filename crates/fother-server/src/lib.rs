@@ -21,7 +21,7 @@ mod tests;
 
 pub use archives::{Archives, Mirrors, RefusedArchive, Updated, UpdatedArchive};
 pub use clock::JUMP_MAX;
-pub use commands::{Asked, Made, Submit};
+pub use commands::{Asked, Draft, Made, Submit};
 pub use error::Error;
 pub use identity::{Identity, LOG_ORIGIN, SERVER_NAME};
 pub use orders::{DIRECTIVE_LIFE, LOST_AFTER};

@@ -75,6 +75,7 @@ impl Engine {
             place: CohortTree::place(&known.cohorts.keys().copied().collect(), cohort).ok_or_else(|| missing("a cohort"))?,
             rehearsal,
             statement,
+            author: change.author_signature.clone(),
             approvals: change.approvals.values().cloned().collect(),
         })
     }

@@ -12,7 +12,7 @@ use crate::{
 use ed25519_dalek::SigningKey;
 use fother_core::{
     Digest, Timestamp,
-    approval::{Action, NAMESPACE, Statement},
+    approval::{AUTHOR_NAMESPACE, Action, NAMESPACE, Statement},
     canonical,
     directive::{Directive, IndexPin, Order, SignedDirective, sign},
     id::{ChangeId, DirectiveId, HostId, TransactionId},
@@ -225,6 +225,7 @@ pub struct Order2 {
     pub plan: Plan,
     pub rehearsal: Rehearsal,
     pub statement: Statement,
+    pub author: u8,
     pub signers: Vec<u8>,
 }
 
@@ -347,20 +348,19 @@ impl Bench {
             hosts: BTreeSet::from([self.id]),
             window: Vec::new(),
             author: "carl".to_owned(),
+            author_key: person(3).public_key().fingerprint(HashAlg::Sha256).to_string(),
             undo_until: now + Duration::from_secs(3600),
             expires: now + Duration::from_secs(600),
         };
-        Order2 { cohort, plan, rehearsal, statement, signers: vec![1] }
+        Order2 { cohort, plan, rehearsal, statement, author: 3, signers: vec![1] }
     }
 
     /// The order as the server would send it; its blobs are served.
     pub fn apply_order(&mut self, parts: &Order2, txn: TransactionId) -> Order {
         let statement = parts.statement.bytes().unwrap();
-        let approvals = parts
-            .signers
-            .iter()
-            .map(|seed| person(*seed).sign(NAMESPACE, HashAlg::Sha512, &statement).unwrap().to_pem(LineEnding::LF).unwrap())
-            .collect();
+        let sign = |seed: u8, namespace| person(seed).sign(namespace, HashAlg::Sha512, &statement).unwrap().to_pem(LineEnding::LF).unwrap();
+        let approvals = parts.signers.iter().map(|seed| sign(*seed, NAMESPACE)).collect();
+        let author = sign(parts.author, AUTHOR_NAMESPACE);
         for (kind, bytes) in [
             ("plan", canonical::to_vec(&parts.plan).unwrap()),
             ("cohort", canonical::to_vec(&parts.cohort).unwrap()),
@@ -375,6 +375,7 @@ impl Bench {
             place: Place { index: 0, proof: Vec::new() },
             rehearsal: parts.rehearsal.digest().unwrap(),
             statement: String::from_utf8(statement).unwrap(),
+            author,
             approvals,
         }
     }

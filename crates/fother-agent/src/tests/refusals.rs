@@ -101,6 +101,25 @@ fn approvals_that_are_missing_the_authors_own_doubled_or_strangers_do_not_count(
 }
 
 #[test]
+fn one_person_under_two_names_is_not_author_and_approver() {
+    let print = |seed| super::harness::person(seed).public_key().fingerprint(ssh_key::HashAlg::Sha256).to_string();
+    // Anna submits as "author" with a key that no host knows, and approves as anna.
+    let unknown = refused(|_, parts| {
+        parts.author = 77;
+        (parts.statement.author, parts.statement.author_key) = ("author".to_owned(), print(77));
+    });
+    assert!(unknown.contains("belongs to nobody"), "{unknown}");
+    // ... or with her own key, under another name.
+    let renamed = refused(|_, parts| {
+        parts.author = 1;
+        (parts.statement.author, parts.statement.author_key) = ("author".to_owned(), print(1));
+    });
+    assert!(renamed.contains("anna signed"), "{renamed}");
+    // ... or in carl's name without his signature.
+    assert!(refused(|_, parts| parts.author = 1).contains("anna signed"));
+}
+
+#[test]
 fn approvals_of_something_else_do_not_cover() {
     assert!(refused(|_, parts| parts.statement.plan = Digest::of_file(b"another")).contains("another plan"));
     assert!(refused(|_, parts| parts.plan.group = "db".to_owned()).contains("another plan"));

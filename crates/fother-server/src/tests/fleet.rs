@@ -1,9 +1,9 @@
 //! What the tests share: a policy, people with keys, a stand-in for mirrors, scripted hosts, an HTTP client over TLS.
 
-use crate::{Archives, Submit, agents::take_check_in, engine::Engine};
+use crate::{Archives, Draft, Error, Submit, agents::take_check_in, engine::Engine};
 use fother_core::{
     Digest, Timestamp,
-    approval::{NAMESPACE, Trust},
+    approval::{AUTHOR_NAMESPACE, NAMESPACE, Trust},
     canonical,
     directive::{Directive, Order, SignedDirective},
     id::{ChangeId, DirectiveId, HostId, RolloutId, TransactionId},
@@ -11,7 +11,7 @@ use fother_core::{
     package::{Offer, UpdateClass},
     policy::{self, Policy},
     protocol::{CheckIn, CheckInAnswer, Enrol, Enrolled, Outcome, Report, Token, VERSION},
-    rehearsal::{Rehearsal, UndoProof, Verdict},
+    rehearsal::{Exercised, Rehearsal, UndoProof, Verdict},
     resolution::{PackageChange, Resolution},
 };
 use fother_feeds::{archive::Snapshot, release::Release};
@@ -56,6 +56,10 @@ pub(super) fn policy() -> Policy {
 
 fn key(seed: u8) -> PrivateKey {
     PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
+}
+
+pub(super) fn public(seed: u8) -> String {
+    key(seed).public_key().to_openssh().unwrap()
 }
 
 pub(super) fn signed(seed: u8, namespace: &str, bytes: &[u8]) -> String {
@@ -166,6 +170,8 @@ pub(super) struct Host {
     pub(super) seen: u64,
     pub(super) next: u64,
     pub(super) pending: Vec<Report>,
+    /// What its rehearsals exercise.
+    pub(super) exercised: Vec<Exercised>,
     /// How often each transaction was carried out.
     pub(super) done: BTreeMap<TransactionId, u32>,
 }
@@ -179,7 +185,17 @@ pub(super) fn enrolment(token: &str, hostname: &str) -> (Enrol, KeyPair) {
 impl Host {
     pub(super) fn new(enrolled: Enrolled, key: KeyPair, hostname: &str) -> Self {
         let id = enrolled.host;
-        Self { id, inventory: inventory(hostname), enrolled, key, seen: 0, next: 1, pending: Vec::new(), done: BTreeMap::new() }
+        Self {
+            id,
+            inventory: inventory(hostname),
+            enrolled,
+            key,
+            seen: 0,
+            next: 1,
+            pending: Vec::new(),
+            exercised: Vec::new(),
+            done: BTreeMap::new(),
+        }
     }
 
     pub(super) fn report(&mut self, directive: Option<DirectiveId>, outcome: Outcome) {
@@ -223,7 +239,7 @@ impl Host {
                 Some(("resolution", canonical::to_vec(&resolution).unwrap()))
             }
             Order::Rehearse { .. } => {
-                let rehearsal = rehearsal(base);
+                let rehearsal = Rehearsal { exercised: self.exercised.clone(), ..rehearsal(base) };
                 let outcome = Outcome::Rehearsed { rehearsal: rehearsal.digest().unwrap(), verdict: Verdict::Passes, failing: Vec::new() };
                 self.report(id, outcome);
                 Some(("rehearsal", canonical::to_vec(&rehearsal).unwrap()))
@@ -286,8 +302,25 @@ pub(super) fn enrolled(engine: &Engine, count: usize) -> Vec<Host> {
     (0..count).map(one).collect()
 }
 
+/// Anna drafts, signs and submits a plan.
+pub(super) fn submitted(engine: &Engine, plan: Digest, acknowledge: &[&str]) -> Result<(ChangeId, String), Error> {
+    let acknowledge = acknowledge.iter().map(|unit| (*unit).to_owned()).collect();
+    let (change, statement) = engine.draft(&Draft { plan, acknowledge, key: public(ANNA) })?;
+    let signature = signed(ANNA, AUTHOR_NAMESPACE, statement.as_bytes());
+    assert_eq!(engine.submit("uid:0", &Submit { statement: statement.clone(), signature })?, change);
+    Ok((change, statement))
+}
+
 /// Everything up to an approved change.
 pub(super) fn approved(engine: &Engine, hosts: &mut [Host]) -> ChangeId {
+    let plan = rehearsed(engine, hosts);
+    let (change, statement) = submitted(engine, plan, &[]).unwrap();
+    engine.approve("uid:0", change, &signed(BERT, NAMESPACE, statement.as_bytes())).unwrap();
+    change
+}
+
+/// Everything up to a rehearsed plan.
+pub(super) fn rehearsed(engine: &Engine, hosts: &mut [Host]) -> Digest {
     engine.update_archives("uid:0").unwrap();
     engine.resolve("uid:0", "web", BTreeSet::new()).unwrap();
     hosts.iter_mut().for_each(|host| drop((host.turn(engine), host.turn(engine))));
@@ -295,11 +328,7 @@ pub(super) fn approved(engine: &Engine, hosts: &mut [Host]) -> ChangeId {
     assert_eq!((made.cohorts.len(), made.unknown.len()), (1, 0));
     engine.rehearse("uid:0", made.plan, false).unwrap();
     hosts.iter_mut().for_each(|host| drop((host.turn(engine), host.turn(engine))));
-    let bytes = Submit::bytes(made.plan, &BTreeSet::new()).unwrap();
-    let signature = signed(ANNA, "fother-change-v1", &bytes);
-    let (change, statement) = engine.submit("uid:0", &Submit { plan: made.plan, acknowledge: BTreeSet::new(), signature }).unwrap();
-    engine.approve("uid:0", change, &signed(BERT, NAMESPACE, statement.as_bytes())).unwrap();
-    change
+    made.plan
 }
 
 pub(super) fn started(engine: &Engine, hosts: &mut [Host]) -> RolloutId {

@@ -1,8 +1,10 @@
 //! Decisions, idempotence, restarts and rollouts, straight at the engine.
 
-use super::fleet::{approved, canned, changes, directives, enrolled, enrolment, inventory, labels, open, policy, started, trust};
+use super::fleet::{
+    approved, canned, changes, directives, enrolled, enrolment, inventory, labels, open, policy, rehearsed, started, submitted, trust,
+};
 use crate::{
-    DIRECTIVE_LIFE, Error,
+    DIRECTIVE_LIFE, Draft, Error, Submit,
     agents::{admit, take_check_in},
     engine::Engine,
     reconcile,
@@ -13,6 +15,7 @@ use fother_core::{
     id::TokenId,
     protocol::Outcome,
     protocol::Token,
+    rehearsal::Exercised,
     resolution::Resolution,
     rollout::{End, Phase},
 };
@@ -196,6 +199,51 @@ fn a_plan_needs_an_author_and_somebody_else() {
     assert_eq!(code(&engine.approve("uid:0", change, &foreign).unwrap_err()), "bad-signature");
     engine.reject("uid:0", change, "no").unwrap();
     assert_eq!(code(&engine.start_rollout("uid:0", change).unwrap_err()), "not-approved");
+}
+
+#[test]
+fn a_statement_counts_only_as_drafted_and_signed_by_its_author() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, _woken) = open(dir.path());
+    let mut hosts = enrolled(&engine, 1);
+    let plan = rehearsed(&engine, &mut hosts);
+    let (anna, namespace) = (super::fleet::public(super::fleet::ANNA), fother_core::approval::AUTHOR_NAMESPACE);
+    let (_, statement) = engine.draft(&Draft { plan, acknowledge: BTreeSet::new(), key: anna }).unwrap();
+    let signed = |seed, namespace: &str, text: &str| super::fleet::signed(seed, namespace, text.as_bytes());
+    let submit = |statement: &str, signature| {
+        engine.submit("uid:0", &Submit { statement: statement.to_owned(), signature }).map_err(|error| code(&error))
+    };
+    for signature in [
+        signed(super::fleet::BERT, namespace, &statement),
+        signed(super::fleet::ANNA, fother_core::approval::NAMESPACE, &statement),
+        "x".to_owned(),
+    ] {
+        assert_eq!(submit(&statement, signature), Err("bad-signature"));
+    }
+    let bent = statement.replace("\"undo_until\":\"2", "\"undo_until\":\"3");
+    assert_eq!(submit(&bent, signed(super::fleet::ANNA, namespace, &bent)), Err("other-statement"));
+    let good = signed(super::fleet::ANNA, namespace, &statement);
+    assert!(submit(&statement, good.clone()).is_ok());
+    assert_eq!(submit(&statement, good), Err("exists"));
+}
+
+#[test]
+fn what_no_rehearsal_exercised_must_be_accepted_by_name_one_by_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, _woken) = open(dir.path());
+    let mut hosts = enrolled(&engine, 1);
+    let unit = |name: &str, exercised| Exercised { unit: name.to_owned(), exercised, note: String::new() };
+    hosts[0].exercised = vec![unit("a.service", false), unit("b.service", false), unit("c.service", true)];
+    let plan = rehearsed(&engine, &mut hosts);
+    let refused = |accept: &[&str]| {
+        let error = submitted(&engine, plan, accept).unwrap_err();
+        assert_eq!(code(&error), "not-acknowledged");
+        error.to_string()
+    };
+    assert!(refused(&[]).contains("a.service, b.service"));
+    let one = refused(&["a.service"]);
+    assert!(one.contains("b.service") && !one.contains("a.service"), "{one}");
+    assert!(submitted(&engine, plan, &["a.service", "b.service"]).is_ok());
 }
 
 #[test]
