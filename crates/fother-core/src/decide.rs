@@ -362,6 +362,7 @@ pub fn start_rollout(
         mine.iter().map(|host| (*host, labels.get(host).and_then(|labels| labels.get("zone")).cloned().unwrap_or_default())).collect();
     let setup = Setup {
         group: plan.group.clone(),
+        select: plan.select.clone(),
         waves,
         zones,
         group_size: u32::try_from(group_size).unwrap_or(u32::MAX),

@@ -22,6 +22,8 @@ pub const REPORT_WAIT: Duration = Duration::from_secs(30 * 60);
 pub struct Setup {
     /// The group.
     pub group: String,
+    /// Selector of the group when the plan was made.
+    pub select: String,
     /// Waves of hosts; the first is the canary.
     pub waves: Vec<Vec<HostId>>,
     /// Zone of each host.
@@ -198,6 +200,15 @@ pub enum Action {
     Block(Vec<HostId>, String),
 }
 
+/// Hosts that a rollout cannot count on, as the fleet is now: see [`crate::state::State::absent`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Absent {
+    /// Members of the group that are not heard of, in the rollout or not, each with its zone. They are asked nothing and count as unavailable.
+    pub lost: BTreeMap<HostId, String>,
+    /// Hosts that left for good: nothing is expected of them, and they count no more.
+    pub retired: BTreeSet<HostId>,
+}
+
 impl Rollout {
     /// A rollout that has just started.
     #[must_use]
@@ -239,39 +250,55 @@ impl Rollout {
     /// The next actions. Calling it again in the same state gives the same actions; the driver turns each into events first.
     /// Where nothing can go on by itself, the answer names the hosts that block it; silence means work is under way or a window is awaited.
     #[must_use]
-    pub fn step(&self, now: Timestamp) -> Vec<Action> {
+    pub fn step(&self, absent: &Absent, now: Timestamp) -> Vec<Action> {
         if self.ended.is_some() {
             return Vec::new();
         }
         let Some(wave) = self.setup.waves.get(self.waves_passed as usize) else {
             return vec![Action::Finish(End::Completed)];
         };
-        let overdue = self.overdue(now);
-        if let Some(why) = self.gate_failure(wave) {
-            let busy = self.hosts.values().any(|phase| !phase.is_settled() && *phase != Phase::Waiting);
+        let overdue = self.overdue(absent, now);
+        let busy = self.is_busy(absent);
+        if let Some(why) = self.gate_failure(wave, absent) {
             return if busy { self.block(overdue, silent()) } else { vec![Action::Finish(End::Halted { why })] };
         }
         if self.paused {
             return Vec::new();
         }
-        if wave.iter().all(|host| self.hosts.get(host).is_some_and(Phase::is_settled)) {
+        if wave.iter().all(|host| absent.retired.contains(host) || self.hosts.get(host).is_some_and(Phase::is_settled)) {
             return vec![Action::PassWave(gate::Sprt { clean: self.clean(), failed: self.failures() }.shown())];
         }
         if !overdue.is_empty() {
             return self.block(overdue, silent());
         }
-        if self.can_never_start(now) {
+        if !busy && self.can_never_start(now) {
             let waiting = wave.iter().filter(|host| self.hosts.get(host) == Some(&Phase::Waiting)).copied().collect();
             return self
                 .block(waiting, "the approval or its last window has passed: abort this rollout and submit a new change".to_owned());
         }
-        let actions = self.dispatches(wave, now);
-        let busy = self.hosts.values().any(|phase| !phase.is_settled() && *phase != Phase::Waiting);
+        let actions = self.dispatches(wave, absent, now);
         if actions.is_empty() && !busy && self.is_open(now) {
-            let holding = self.hosts.iter().filter(|(_, phase)| phase.is_unavailable()).map(|(host, _)| *host).collect();
-            return self.block(holding, "failed hosts use up the disruption budget: mend or retire them".to_owned());
+            let holding = self.unavailable(absent).into_keys().collect();
+            let why = if absent.lost.is_empty() {
+                "failed hosts use up the disruption budget: mend or retire them"
+            } else {
+                "hosts that are not heard of, or failed, are next or use up the disruption budget: bring them back, mend or retire them"
+            };
+            return self.block(holding, why.to_owned());
         }
         actions
+    }
+
+    /// Something is under way.
+    fn is_busy(&self, absent: &Absent) -> bool {
+        self.hosts.iter().any(|(host, phase)| !phase.is_settled() && *phase != Phase::Waiting && !absent.retired.contains(host))
+    }
+
+    /// What counts against the budget, with its zone: hosts at work or failed, and members that are not heard of.
+    fn unavailable<'a>(&'a self, absent: &'a Absent) -> BTreeMap<HostId, Option<&'a str>> {
+        let out = self.hosts.iter().filter(|(host, phase)| phase.is_unavailable() && !absent.retired.contains(host));
+        let mine = out.map(|(host, _)| (*host, self.setup.zones.get(host).map(String::as_str)));
+        mine.chain(absent.lost.iter().map(|(host, zone)| (*host, Some(zone.as_str())))).collect()
     }
 
     fn block(&self, by: Vec<HostId>, why: String) -> Vec<Action> {
@@ -286,8 +313,7 @@ impl Rollout {
 
     fn can_never_start(&self, now: Timestamp) -> bool {
         let over = |w: &Interval| w.last_start.min(w.end) <= now;
-        let past = now >= self.setup.expires || (!self.setup.window.is_empty() && self.setup.window.iter().all(over));
-        past && !self.hosts.values().any(|phase| !phase.is_settled() && *phase != Phase::Waiting)
+        now >= self.setup.expires || (!self.setup.window.is_empty() && self.setup.window.iter().all(over))
     }
 
     fn failures(&self) -> u64 {
@@ -299,9 +325,16 @@ impl Rollout {
     }
 
     /// Any canary failure fails the canary; later waves use the sequential test. Replans are no failures: nothing was changed.
-    fn gate_failure(&self, wave: &[HostId]) -> Option<String> {
-        if self.waves_passed == 0 && wave.iter().all(|host| matches!(self.hosts.get(host), Some(Phase::Replan { .. }))) {
-            return Some("no canary host matches its plan any more, so nothing was shown: make a new plan".to_owned());
+    fn gate_failure(&self, wave: &[HostId], absent: &Absent) -> Option<String> {
+        let shows_nothing = |host| absent.retired.contains(host) || matches!(self.hosts.get(host), Some(Phase::Replan { .. }));
+        let shown = |host| {
+            matches!(
+                self.hosts.get(host),
+                Some(Phase::Verified { .. } | Phase::RolledBack { .. } | Phase::Failed { .. } | Phase::Refused { .. })
+            )
+        };
+        if self.waves_passed == 0 && wave.iter().all(shows_nothing) && !wave.iter().any(shown) {
+            return Some("no canary host is left that matches its plan, so nothing was shown: make a new plan".to_owned());
         }
         let failed: Vec<(&HostId, &Phase)> = self.hosts.iter().filter(|(_, phase)| phase.is_failure()).collect();
         let first = failed.first()?;
@@ -316,33 +349,33 @@ impl Rollout {
         reject.then(|| format!("{} hosts failed, first {}: {why}", self.failures(), first.0))
     }
 
-    fn overdue(&self, now: Timestamp) -> Vec<HostId> {
+    fn overdue(&self, absent: &Absent, now: Timestamp) -> Vec<HostId> {
         let late = |phase: &Phase| match phase {
             Phase::Dispatched { at, .. } | Phase::Applied { at, .. } | Phase::Undoing { at, .. } => now.since(*at) > REPORT_WAIT,
             _ => false,
         };
-        self.hosts.iter().filter(|(_, phase)| late(phase)).map(|(host, _)| *host).collect()
+        self.hosts.iter().filter(|(host, phase)| late(phase) && !absent.retired.contains(host)).map(|(host, _)| *host).collect()
     }
 
-    fn dispatches(&self, wave: &[HostId], now: Timestamp) -> Vec<Action> {
+    fn dispatches(&self, wave: &[HostId], absent: &Absent, now: Timestamp) -> Vec<Action> {
         if !self.is_open(now) {
             return Vec::new();
         }
         let limit = self.setup.budget.unavailable.of(self.setup.group_size as usize);
-        let mut busy: BTreeSet<HostId> = self.hosts.iter().filter(|(_, phase)| phase.is_unavailable()).map(|(host, _)| *host).collect();
+        let mut busy = self.unavailable(absent);
         let mut actions = Vec::new();
         for host in wave {
             if busy.len() >= limit {
                 break;
             }
-            if self.hosts.get(host) != Some(&Phase::Waiting) {
+            if self.hosts.get(host) != Some(&Phase::Waiting) || absent.lost.contains_key(host) || absent.retired.contains(host) {
                 continue;
             }
-            let zone = self.setup.zones.get(host);
-            if self.setup.budget.one_zone_at_a_time && busy.iter().any(|other| self.setup.zones.get(other) != zone) {
+            let zone = self.setup.zones.get(host).map(String::as_str);
+            if self.setup.budget.one_zone_at_a_time && busy.values().any(|other| *other != zone) {
                 continue;
             }
-            busy.insert(*host);
+            busy.insert(*host, zone);
             actions.push(Action::Dispatch(*host));
         }
         actions
@@ -370,6 +403,7 @@ mod tests {
         let all: Vec<HostId> = (0..hosts).map(host).collect();
         let setup = Setup {
             group: "web".to_owned(),
+            select: "true".to_owned(),
             waves: vec![all[..1].to_vec(), all[1..].to_vec()],
             zones: all.iter().enumerate().map(|(n, host)| (*host, if n % 2 == 0 { "a" } else { "b" }.to_owned())).collect(),
             group_size: u32::from(hosts),
@@ -382,7 +416,7 @@ mod tests {
     }
 
     fn dispatched(rollout: &mut Rollout, now: Timestamp) -> Vec<HostId> {
-        let actions = rollout.step(now);
+        let actions = rollout.step(&Absent::default(), now);
         let mut out = Vec::new();
         for action in actions {
             if let Action::Dispatch(host) = action {
@@ -399,7 +433,7 @@ mod tests {
         assert_eq!(dispatched(&mut rollout, Timestamp(1)), [host(0)]);
         assert!(dispatched(&mut rollout, Timestamp(2)).is_empty());
         rollout.report(host(0), &Outcome::Verified { txn: txn(), remarks: Vec::new() }, Timestamp(3));
-        assert!(matches!(rollout.step(Timestamp(4))[..], [Action::PassWave(_)]));
+        assert!(matches!(rollout.step(&Absent::default(), Timestamp(4))[..], [Action::PassWave(_)]));
         rollout.waves_passed = 1;
         assert_eq!(dispatched(&mut rollout, Timestamp(5)), [host(1), host(2), host(3)]);
     }
@@ -417,7 +451,9 @@ mod tests {
         dispatched(&mut rollout, Timestamp(1));
         let outcome = Outcome::RolledBack { txn: txn(), why: "http 500".to_owned(), paths_compared: 9, differences: Vec::new() };
         rollout.report(host(0), &outcome, Timestamp(2));
-        assert!(matches!(&rollout.step(Timestamp(3))[..], [Action::Finish(End::Halted { why })] if why.contains("http 500")));
+        assert!(
+            matches!(&rollout.step(&Absent::default(), Timestamp(3))[..], [Action::Finish(End::Halted { why })] if why.contains("http 500"))
+        );
     }
 
     #[test]
@@ -426,25 +462,72 @@ mod tests {
         rollout.waves_passed = 1;
         rollout.hosts.insert(host(0), Phase::Failed { why: "x".to_owned() });
         assert!(dispatched(&mut rollout, Timestamp(1)).is_empty());
-        assert!(matches!(&rollout.step(Timestamp(1))[..], [Action::Block(by, _)] if by == &vec![host(0)]));
+        assert!(matches!(&rollout.step(&Absent::default(), Timestamp(1))[..], [Action::Block(by, _)] if by == &vec![host(0)]));
     }
 
     #[test]
     fn a_canary_that_only_answers_replan_shows_nothing() {
         let mut rollout = rollout(3, Share::Count(1), false);
         rollout.report(host(0), &Outcome::Replan { why: String::new() }, Timestamp(1));
-        assert!(matches!(&rollout.step(Timestamp(2))[..], [Action::Finish(End::Halted { .. })]));
+        assert!(matches!(&rollout.step(&Absent::default(), Timestamp(2))[..], [Action::Finish(End::Halted { .. })]));
     }
 
     #[test]
     fn nothing_starts_outside_of_the_window_or_after_expiry() {
         let mut rollout = rollout(2, Share::Count(1), false);
         rollout.setup.window = vec![Interval { start: Timestamp(10), end: Timestamp(30), last_start: Timestamp(20) }];
-        assert!(rollout.step(Timestamp(9)).is_empty());
-        assert!(matches!(&rollout.step(Timestamp(20))[..], [Action::Block(..)]));
-        assert!(matches!(&rollout.step(Timestamp(10))[..], [Action::Dispatch(_)]));
+        assert!(rollout.step(&Absent::default(), Timestamp(9)).is_empty());
+        assert!(matches!(&rollout.step(&Absent::default(), Timestamp(20))[..], [Action::Block(..)]));
+        assert!(matches!(&rollout.step(&Absent::default(), Timestamp(10))[..], [Action::Dispatch(_)]));
         rollout.setup.expires = Timestamp(10);
-        assert!(matches!(&rollout.step(Timestamp(10))[..], [Action::Block(..)]));
+        assert!(matches!(&rollout.step(&Absent::default(), Timestamp(10))[..], [Action::Block(..)]));
+    }
+
+    fn lost(hosts: &[u8]) -> Absent {
+        Absent { lost: hosts.iter().map(|n| (host(*n), if n % 2 == 0 { "a" } else { "b" }.to_owned())).collect(), ..Absent::default() }
+    }
+
+    #[test]
+    fn a_lost_host_is_not_asked_counts_against_the_budget_and_blocks_by_name_at_once() {
+        let mut rollout = rollout(5, Share::Count(2), false);
+        assert!(
+            matches!(&rollout.step(&lost(&[0]), Timestamp(1))[..], [Action::Block(by, why)] if by == &vec![host(0)] && why.contains("not heard of"))
+        );
+        rollout.waves_passed = 1;
+        assert_eq!(rollout.step(&lost(&[1]), Timestamp(1)), [Action::Dispatch(host(2))], "one place of two is taken");
+        assert!(matches!(&rollout.step(&lost(&[1, 2]), Timestamp(1))[..], [Action::Block(by, _)] if by == &vec![host(1), host(2)]));
+        for n in 2..5 {
+            rollout.hosts.insert(host(n), Phase::Verified { txn: txn(), at: Timestamp(1), remarks: Vec::new() });
+        }
+        rollout.hosts.insert(host(0), Phase::Verified { txn: txn(), at: Timestamp(1), remarks: Vec::new() });
+        assert!(matches!(&rollout.step(&lost(&[1]), Timestamp(2))[..], [Action::Block(by, _)] if by == &vec![host(1)]));
+        assert_eq!(rollout.step(&Absent::default(), Timestamp(2)), [Action::Dispatch(host(1))], "it is back");
+    }
+
+    #[test]
+    fn a_lost_host_of_another_zone_holds_the_zone() {
+        let mut rollout = rollout(5, Share::Count(5), true);
+        rollout.waves_passed = 1;
+        assert_eq!(rollout.step(&lost(&[2]), Timestamp(1)), [Action::Dispatch(host(4))]);
+    }
+
+    #[test]
+    fn a_retired_host_is_neither_asked_nor_waited_for_and_frees_its_place() {
+        let mut rollout = rollout(3, Share::Count(1), false);
+        rollout.waves_passed = 1;
+        let gone = |n| Absent { retired: BTreeSet::from([host(n)]), ..Absent::default() };
+        rollout.hosts.insert(host(0), Phase::Verified { txn: txn(), at: Timestamp(1), remarks: Vec::new() });
+        rollout.hosts.insert(host(1), Phase::Dispatched { txn: txn(), at: Timestamp(1) });
+        assert!(rollout.step(&Absent::default(), Timestamp(2)).is_empty());
+        assert_eq!(rollout.step(&gone(1), Timestamp(2)), [Action::Dispatch(host(2))]);
+        rollout.hosts.insert(host(2), Phase::Verified { txn: txn(), at: Timestamp(1), remarks: Vec::new() });
+        assert!(matches!(rollout.step(&gone(1), Timestamp(3))[..], [Action::PassWave(_)]));
+        rollout.waves_passed = 0;
+        rollout.hosts.extend([0, 1].map(|n| (host(n), Phase::Waiting)));
+        assert!(
+            matches!(&rollout.step(&gone(0), Timestamp(3))[..], [Action::Finish(End::Halted { .. })]),
+            "a canary that left shows nothing"
+        );
     }
 
     #[test]
@@ -452,6 +535,6 @@ mod tests {
         let mut rollout = rollout(2, Share::Count(1), false);
         dispatched(&mut rollout, Timestamp(0));
         let late = Timestamp(0) + REPORT_WAIT + Duration::from_secs(1);
-        assert!(matches!(&rollout.step(late)[..], [Action::Block(by, _)] if by == &vec![host(0)]));
+        assert!(matches!(&rollout.step(&Absent::default(), late)[..], [Action::Block(by, _)] if by == &vec![host(0)]));
     }
 }

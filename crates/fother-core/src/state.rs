@@ -8,7 +8,7 @@ use crate::{
     inventory::Labels,
     protocol::{Outcome, Report},
     rehearsal::Verdict,
-    rollout::{Phase, Rollout},
+    rollout::{Absent, Phase, Rollout},
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -264,8 +264,23 @@ impl State {
                 _ => Phase::Dispatched { txn, at },
             };
             rollout.hosts.insert(*host, phase);
+            rollout.blocked.clear();
         }
         self.directives.insert(*directive, issued);
+    }
+
+    /// Members of a rollout's group that are not heard of, and hosts that left for good.
+    #[must_use]
+    pub fn absent(&self, rollout: &Rollout) -> Absent {
+        // A selector that once chose these hosts and fails now takes in too many rather than too few.
+        let member = |id: &HostId, host: &Host| {
+            rollout.hosts.contains_key(id) || crate::policy::selects(&rollout.setup.select, &host.labels).unwrap_or(true)
+        };
+        let lost = self.hosts.iter().filter(|(id, host)| host.lost && !host.retired && member(id, host));
+        Absent {
+            lost: lost.map(|(id, host)| (*id, host.labels.get("zone").cloned().unwrap_or_default())).collect(),
+            retired: self.hosts.iter().filter(|(_, host)| host.retired).map(|(id, _)| *id).collect(),
+        }
     }
 
     fn fold_report(&mut self, id: HostId, report: &Report, at: Timestamp) {

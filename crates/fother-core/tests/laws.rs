@@ -11,7 +11,7 @@ use fother_core::{
     policy::{Budget, Policy, Share, Strategy as Rules},
     protocol::Outcome,
     resolution::{PackageChange, Resolution},
-    rollout::{Action, Phase, Rollout, Setup},
+    rollout::{Absent, Action, Phase, Rollout, Setup},
     state::State,
 };
 use proptest::prelude::*;
@@ -116,6 +116,7 @@ proptest! {
         let zone: BTreeMap<HostId, String> = all.iter().enumerate().map(|(n, host)| (*host, (n % 3).to_string())).collect();
         let setup = Setup {
             group: "web".to_owned(),
+            select: "true".to_owned(),
             waves: vec![all[..1].to_vec(), all[1..].to_vec()].into_iter().filter(|wave| !wave.is_empty()).collect(),
             zones: zone.clone(),
             group_size: u32::from(size),
@@ -129,8 +130,8 @@ proptest! {
         let mut dispatched = BTreeSet::new();
         for (at, (pick, answer)) in answers.into_iter().enumerate() {
             let now = Timestamp(at as u64);
-            prop_assert_eq!(rollout.step(now), rollout.step(now));
-            for action in rollout.step(now) {
+            prop_assert_eq!(rollout.step(&Absent::default(), now), rollout.step(&Absent::default(), now));
+            for action in rollout.step(&Absent::default(), now) {
                 match action {
                     Action::Dispatch(host) => {
                         prop_assert!(rollout.setup.waves[rollout.waves_passed as usize].contains(&host));

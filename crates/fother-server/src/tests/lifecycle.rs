@@ -291,6 +291,45 @@ fn a_silent_host_is_lost_and_comes_back() {
 }
 
 #[test]
+fn a_rollout_asks_no_lost_host_names_it_and_goes_on_when_it_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, _woken) = open(dir.path());
+    let mut hosts = enrolled(&engine, 1);
+    let rollout = started(&engine, &mut hosts);
+    engine.clock.shift(61_000);
+    for _ in 0..3 {
+        reconcile::round(&engine).unwrap();
+    }
+    let state = engine.state();
+    let known = &state.rollouts[&rollout];
+    assert_eq!(known.hosts[&hosts[0].id], Phase::Waiting);
+    assert!(known.blocked.contains(&hosts[0].id));
+    hosts[0].turn(&engine);
+    for _ in 0..4 {
+        reconcile::round(&engine).unwrap();
+        hosts[0].turn(&engine);
+    }
+    let state = engine.state();
+    assert_eq!(state.rollouts[&rollout].ended, Some(End::Completed));
+    assert!(state.rollouts[&rollout].blocked.is_empty());
+}
+
+#[test]
+fn a_rollout_goes_on_without_a_host_that_was_retired() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, _woken) = open(dir.path());
+    let mut hosts = enrolled(&engine, 3);
+    let rollout = started(&engine, &mut hosts);
+    let last = engine.state().rollouts[&rollout].setup.waves.last().unwrap()[0];
+    engine.retire("uid:0", last).unwrap();
+    for _ in 0..20 {
+        reconcile::round(&engine).unwrap();
+        hosts.iter_mut().filter(|host| host.id != last).for_each(|host| drop(host.turn(&engine)));
+    }
+    assert_eq!(engine.state().rollouts[&rollout].ended, Some(End::Completed));
+}
+
+#[test]
 fn a_log_that_lost_its_end_is_not_served() {
     let dir = tempfile::tempdir().unwrap();
     let (engine, woken) = open(dir.path());
