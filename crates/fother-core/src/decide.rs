@@ -1,15 +1,16 @@
 //! Decisions: `(state, command, now) -> events`, pure. What is refused is an error with a hint, never a half-done change.
 
+mod report;
+
 use crate::{
     Digest, Timestamp,
     approval::{self, NoApproval, Statement, Trust},
     change::Status,
-    directive::Refused,
     event::Data,
     id::{ChangeId, HostId, RolloutId, TokenId},
     inventory::Labels,
     plan::{Cohort, Plan, Planned},
-    protocol::{self, CheckIn, Report},
+    protocol::{self, CheckIn},
     rehearsal::Verdict,
     rollout::{End, Phase, Setup},
     state::State,
@@ -110,60 +111,9 @@ pub fn check_in(state: &State, id: HostId, check_in: &CheckIn, packages: Option<
             return refuse("gap", format!("report {} follows {last}", report.number), "the agent must send its reports without gaps");
         }
         last = report.number;
-        events.push(Data::HostReported { host: id, report: bounded(report) });
+        events.push(Data::HostReported { host: id, report: report::bounded(report) });
     }
     Ok(events)
-}
-
-/// Longest text that a report may carry into the log, in bytes; with its lists a report stays far below an event's limit.
-pub const REPORT_TEXT_MAX: usize = 4000;
-/// Longest line of a report's list, in bytes.
-const REPORT_LINE_MAX: usize = 300;
-/// Most lines of a report's list.
-const REPORT_LINES_MAX: usize = 50;
-
-/// Printable, and cut to a number of bytes.
-fn cut(text: &str, bytes_max: usize) -> String {
-    let mut text = crate::text::printable(text, bytes_max);
-    while text.len() > bytes_max {
-        text.pop();
-    }
-    text
-}
-
-fn bounded(report: &Report) -> Report {
-    use crate::protocol::Outcome;
-    let cut_all = |texts: &[String]| texts.iter().take(REPORT_LINES_MAX).map(|text| cut(text, REPORT_LINE_MAX)).collect::<Vec<_>>();
-    let cut = |text: &str| cut(text, REPORT_TEXT_MAX);
-    let outcome = match &report.outcome {
-        Outcome::Replan { why } => Outcome::Replan { why: cut(why) },
-        Outcome::Failed { why } => Outcome::Failed { why: cut(why) },
-        Outcome::RolledBack { txn, why, paths_compared, differences } => {
-            Outcome::RolledBack { txn: *txn, why: cut(why), paths_compared: *paths_compared, differences: cut_all(differences) }
-        }
-        Outcome::Verified { txn, remarks } => Outcome::Verified { txn: *txn, remarks: cut_all(remarks) },
-        Outcome::Rehearsed { rehearsal, verdict, failing } => {
-            Outcome::Rehearsed { rehearsal: *rehearsal, verdict: *verdict, failing: cut_all(failing) }
-        }
-        Outcome::Refused { why: Refused::Unknown { why } } => Outcome::Refused { why: Refused::Unknown { why: cut(why) } },
-        Outcome::NotApproved { why } => Outcome::NotApproved { why: bounded_refusal(why) },
-        other @ (Outcome::Refused { .. } | Outcome::Resolved { .. } | Outcome::Started { .. } | Outcome::Applied { .. }) => other.clone(),
-    };
-    Report { outcome, ..report.clone() }
-}
-
-fn bounded_refusal(why: &approval::Refused) -> approval::Refused {
-    use crate::approval::Refused;
-    let cut_all = |texts: &[String]| texts.iter().take(REPORT_LINES_MAX).map(|text| cut(text, REPORT_LINE_MAX)).collect::<Vec<_>>();
-    match why {
-        Refused::Trust { reason } => Refused::Trust { reason: cut(reason, REPORT_TEXT_MAX) },
-        Refused::Statement { reason } => Refused::Statement { reason: cut(reason, REPORT_TEXT_MAX) },
-        Refused::Author { reason } => Refused::Author { reason: cut(reason, REPORT_TEXT_MAX) },
-        Refused::NotCovered { reason } => Refused::NotCovered { reason: cut(reason, REPORT_TEXT_MAX) },
-        Refused::TooFew { have, need, counted, ignored } => {
-            Refused::TooFew { have: *have, need: *need, counted: cut_all(counted), ignored: cut_all(ignored) }
-        }
-    }
 }
 
 /// Records a plan.

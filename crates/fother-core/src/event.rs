@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 /// Version of the event form.
 pub const VERSION: u32 = 1;
 
+/// Largest event, in bytes: with its length it fits into a C2SP entry bundle (65,535), and leaves room.
+pub const BYTES_MAX: usize = 60_000;
+
 /// One event as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {

@@ -4,8 +4,8 @@ use crate::{AppendError, Error, LOG_LEASE, Store, lease};
 use fother_core::{Digest, merkle};
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// Largest event: with its length it fits into a C2SP entry bundle (65,535), and leaves room.
-pub const EVENT_BYTES_MAX: usize = 60_000;
+/// Largest event.
+pub const EVENT_BYTES_MAX: usize = fother_core::event::BYTES_MAX;
 /// Most events of one append.
 pub const BATCH_EVENTS_MAX: usize = 1_000;
 /// Most bytes of one append, and of one read.

@@ -75,6 +75,21 @@ fn the_same_reports_twice_are_stored_once() {
 }
 
 #[test]
+fn a_huge_report_neither_wedges_the_server_nor_its_host() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, _woken) = open(dir.path());
+    let mut hosts = enrolled(&engine, 2);
+    let many = vec!["\"\u{1}".repeat(1_000); 200];
+    let why = fother_core::approval::Refused::TooFew { have: 0, need: 1, counted: many.clone(), ignored: many };
+    hosts[0].report(None, Outcome::NotApproved { why });
+    hosts[0].report(None, Outcome::Failed { why: "next".to_owned() });
+    for host in &mut hosts {
+        let answer = host.turn(&engine);
+        assert_eq!(answer.acknowledged, host.next - 1);
+    }
+}
+
+#[test]
 fn a_directive_is_sent_again_until_it_is_seen_and_not_after() {
     let dir = tempfile::tempdir().unwrap();
     let (engine, _woken) = open(dir.path());
