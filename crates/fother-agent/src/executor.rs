@@ -306,13 +306,18 @@ impl Executor {
         lock(&self.present).as_ref().is_none_or(|present| now.since(present.at) >= INVENTORY_AGE_MAX)
     }
 
+    /// Does the next piece of work while nobody else acts on this host.
+    ///
+    /// # Errors
+    /// Where that cannot be made sure of, or the state cannot be written.
+    pub fn act(&self) -> io::Result<bool> {
+        let _hands = crate::undo::hands(&self.config)?;
+        self.step()
+    }
+
     fn work_for_ever(&self) {
         loop {
-            let worked = {
-                let _hands = crate::undo::hands(&self.config);
-                self.step()
-            };
-            match worked {
+            match self.act() {
                 Ok(true) => continue,
                 Ok(false) if self.stale() => self.refresh(),
                 Ok(false) => {}

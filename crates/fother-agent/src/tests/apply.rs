@@ -105,6 +105,25 @@ fn root_undoes_at_the_host_without_server_or_executor_and_after_the_deadline() {
 }
 
 #[test]
+fn nobody_acts_where_the_lock_cannot_be_had() {
+    let mut bench = applied();
+    let executor = bench.executor();
+    let done = bench.acts();
+    let signed = bench.signed(Order::Undo { txn: txn(1), reason: "test".to_owned() });
+    let _ = executor.answer(&Request::Directive { signed });
+    let lock = bench.config.data.join(crate::undo::HANDS_FILE);
+    let _ = fs::remove_file(&lock);
+    fs::create_dir(&lock).unwrap();
+    assert!(executor.act().unwrap_err().to_string().contains("cannot be locked"));
+    let told = undo_cli(&bench.config, &bench.host, bench.clock.as_ref(), txn(1)).unwrap_err().to_string();
+    assert!(told.contains("cannot be locked"), "{told}");
+    assert_eq!(bench.acts(), done);
+    fs::remove_dir(&lock).unwrap();
+    assert!(executor.act().unwrap());
+    assert!(bench.acts().contains(&"undo".to_owned()));
+}
+
+#[test]
 fn an_observing_host_resolves_but_neither_rehearses_nor_applies() {
     let mut bench = Bench::new();
     fs::write(bench.config.etc.join("agent.toml"), "observe = true").unwrap();
