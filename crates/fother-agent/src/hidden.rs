@@ -32,8 +32,7 @@ pub fn put_back(request: &Path) -> Result<(), HostError> {
     let result = match transact::undo_transaction(&what.journal, &what.undo_archive, OnConflict::Leave, &mut |_| {}) {
         Ok(report) => Told::Done {
             answer: UndoProof {
-                // What this run put back, all of which was compared afterwards. A lower bound: a resumed undo counts only its own part.
-                paths_compared: report.restored + report.removed,
+                paths_compared: report.compared,
                 differences: report.left.iter().map(|path| format!("{path}: written by somebody else since, left alone")).collect(),
                 exempt: Vec::new(),
             },

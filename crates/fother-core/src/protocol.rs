@@ -148,7 +148,7 @@ pub enum Outcome {
         txn: TransactionId,
         /// Why.
         why: String,
-        /// Paths compared with the state before.
+        /// Paths that were read anew after the host was put back and compared with the state before; 0: nothing had been begun.
         paths_compared: u64,
         /// Differences; empty: exact.
         differences: Vec<String>,

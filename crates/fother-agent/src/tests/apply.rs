@@ -65,6 +65,16 @@ fn a_host_that_is_newly_broken_goes_back_before_it_returns_to_service() {
 }
 
 #[test]
+fn a_transaction_that_puts_itself_back_says_how_much_was_compared() {
+    let mut bench = Bench::new();
+    bench.host.0.lock().unwrap().puts_itself_back = Some(1234);
+    let good = bench.good();
+    let order = bench.apply_order(&good, txn(1));
+    let outcomes = bench.carry_out(order);
+    assert!(matches!(outcomes.last(), Some(Outcome::RolledBack { paths_compared: 1234, .. })), "{outcomes:?}");
+}
+
+#[test]
 fn a_host_that_breaks_under_traffic_goes_back_during_the_soak() {
     let mut bench = Bench::new();
     bench.host.0.lock().unwrap().breaks_after_checks = Some(3);

@@ -51,6 +51,8 @@ pub struct World {
     pub packages_moved: bool,
     pub space: u64,
     pub die_in_start: bool,
+    /// Fails and puts itself back, so many paths compared.
+    pub puts_itself_back: Option<u64>,
     checks_since: u32,
     ended: BTreeMap<TransactionId, u64>,
 }
@@ -117,6 +119,9 @@ impl Host for FakeHost {
     }
     fn progress(&self, transaction: &Transaction) -> Result<Progress, HostError> {
         let world = self.0.lock().unwrap();
+        if let (true, Some(paths_compared)) = (world.started > 0, world.puts_itself_back) {
+            return Ok(Progress::Before { why: "postinst failed".to_owned(), paths_compared });
+        }
         Ok(world.ended.get(&transaction.id).map_or(Progress::NotStarted, |ms| Progress::After(*ms)))
     }
     fn undo(&self, _: &Transaction) -> Result<UndoProof, HostError> {
