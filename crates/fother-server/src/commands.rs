@@ -14,7 +14,7 @@ use fother_core::{
     directive::Order,
     event::Data,
     id::{ChangeId, HostId, RolloutId, TokenId},
-    inventory::{Closes, Labels},
+    inventory::{Closes, Inventory, Labels},
     package::Offer,
     plan::{self, Cohort, CohortTree, Plan, PlanHost},
     policy,
@@ -128,7 +128,7 @@ impl Engine {
     pub(crate) fn make_plan(&self, actor: &str, group: &str, excluded: &BTreeMap<String, String>) -> Result<Made, Error> {
         let snapshots = self.snapshots()?;
         let state = self.state();
-        let (mut hosts, mut observing) = (Vec::new(), Vec::new());
+        let (mut hosts, mut observing, mut installed) = (Vec::new(), Vec::new(), Installed::new());
         for (id, host) in self.members(&state, group)? {
             if host.observe {
                 observing.push(id);
@@ -140,9 +140,12 @@ impl Engine {
                 let what = format!("the answer of {id} still holds {}, which is excluded", stale.source);
                 return refuse("resolve-again", what, "resolve the group again with the same exclusions, then plan");
             }
+            if let (Some(inventory), Some(resolution)) = (host.inventory, &resolution) {
+                lowest(&self.get(inventory)?, resolution, &mut installed);
+            }
             hosts.push(PlanHost { id, labels: host.labels.clone(), resolution });
         }
-        let closes = self.acquire(&snapshots, &hosts)?;
+        let closes = self.acquire(&snapshots, &hosts, &installed)?;
         let planned = plan::plan(&self.policy, group, &hosts, &archives::pins(&snapshots), &closes, excluded)
             .map_err(|error| Error::Input(error.to_string()))?;
         for cohort in planned.cohorts.values() {
@@ -155,33 +158,28 @@ impl Engine {
         Ok(Made { plan: digest, cohorts, up_to_date: planned.up_to_date, unknown: planned.unknown, observing })
     }
 
-    /// Brings every package into the cache and reads what it closes, from the lowest version that a host has.
+    /// Brings every package into the cache and reads what it closes, from the lowest source version that a host has.
     fn acquire(
         &self,
         snapshots: &[fother_feeds::archive::Snapshot],
         hosts: &[PlanHost],
+        installed: &Installed,
     ) -> Result<BTreeMap<(String, String), Vec<Closes>>, Error> {
-        let mut wanted: BTreeMap<(String, String), (BTreeSet<Offer>, Option<Version>)> = BTreeMap::new();
+        let mut wanted: BTreeMap<(String, String), BTreeSet<Offer>> = BTreeMap::new();
         for change in hosts.iter().filter_map(|host| host.resolution.as_ref()).flat_map(|resolution| &resolution.changes) {
             let Some(to) = &change.to else { continue };
             let Some(offer) = &change.offer else {
                 return refuse("no-origin", format!("{} names no origin", change.name), "resolve again; update that agent");
             };
-            let (offers, from) = wanted.entry((change.name.clone(), to.as_str().to_owned())).or_default();
-            offers.insert(offer.clone());
-            if let Some(mine) = &change.from
-                && from.as_ref().is_none_or(|lowest| mine.compare(lowest).is_lt())
-            {
-                *from = Some(mine.clone());
-            }
+            wanted.entry((change.name.clone(), to.as_str().to_owned())).or_default().insert(offer.clone());
         }
         let mut closes = BTreeMap::new();
-        for ((name, to), (offers, from)) in wanted {
+        for (key, offers) in wanted {
             for offer in &offers {
-                let path = self.archives.package(snapshots, &name, offer);
+                let path = self.archives.package(snapshots, &key.0, offer);
                 let path = path.or_else(|why| refuse("package-refused", why, "update the archives, resolve again, then plan"))?;
-                if from.is_some() {
-                    closes.entry((name.clone(), to.clone())).or_insert_with(|| self.closes(&path, &name, from.as_ref()));
+                if let Some(from) = installed.get(&key) {
+                    closes.entry(key.clone()).or_insert_with(|| self.closes(&path, &key.0, Some(from)));
                 }
             }
         }
@@ -345,6 +343,22 @@ impl Engine {
             None => refuse("unknown-host", format!("there is no host {host}"), "see `fother host ls`"),
         })?;
         Ok(self.store.forget_seen(&host.to_string())?)
+    }
+}
+
+/// Lowest installed *source* version by (package, target version): a changelog counts in source versions, which a binary's may differ from.
+type Installed = BTreeMap<(String, String), Version>;
+
+/// Takes a host's installed source versions of the packages that it would change into account.
+fn lowest(inventory: &Inventory, resolution: &Resolution, installed: &mut Installed) {
+    for change in &resolution.changes {
+        let (Some(_), Some(to)) = (&change.from, &change.to) else { continue };
+        let mine = inventory.packages.iter().find(|package| package.name == change.name && package.arch == change.arch);
+        let Some(mine) = mine.map(|package| &package.source_version) else { continue };
+        let known = installed.entry((change.name.clone(), to.as_str().to_owned())).or_insert_with(|| mine.clone());
+        if mine.compare(known).is_lt() {
+            *known = mine.clone();
+        }
     }
 }
 

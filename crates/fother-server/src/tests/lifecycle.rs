@@ -261,6 +261,46 @@ fn what_no_rehearsal_exercised_must_be_accepted_by_name_one_by_one() {
     assert!(submitted(&engine, plan, &["a.service", "b.service"]).is_ok());
 }
 
+/// A package of nginx 1.1 whose changelog counts in the versions of its source.
+fn package_with_changelog(at: &std::path::Path) {
+    let entry = |version: &str, cve: &str| {
+        format!("source ({version}) bookworm; urgency=high\n\n  * Fix {cve}.\n\n -- A <a@b.invalid>  Sat, 11 Jul 2026 10:12:49 +0000\n\n")
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let doc = dir.path().join("usr/share/doc/nginx");
+    std::fs::create_dir_all(&doc).unwrap();
+    let text = entry("2.2", "CVE-2026-0003") + &entry("2.1", "CVE-2026-0002") + &entry("2.0", "CVE-2026-0001");
+    std::fs::write(doc.join("changelog.Debian"), text).unwrap();
+    std::fs::create_dir(dir.path().join("DEBIAN")).unwrap();
+    let control = "Package: nginx\nSource: source (2.2)\nVersion: 1.1\nArchitecture: amd64\nMaintainer: A <a@b.invalid>\nDescription: x\n";
+    std::fs::write(dir.path().join("DEBIAN/control"), control).unwrap();
+    let built = std::process::Command::new("dpkg-deb").args(["-Zgzip", "--root-owner-group", "--build"]).arg(dir.path()).arg(at).output();
+    assert!(built.unwrap().status.success());
+}
+
+#[test]
+fn what_an_update_closes_is_counted_in_versions_of_the_source() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, _woken) = open(dir.path());
+    package_with_changelog(&dir.path().join("package"));
+    let mut hosts = enrolled(&engine, 1);
+    hosts[0].inventory.packages.push(fother_core::package::Installed {
+        name: "nginx".to_owned(),
+        arch: "amd64".to_owned(),
+        version: "1.0".parse().unwrap(),
+        source: "source".to_owned(),
+        source_version: "2.1".parse().unwrap(),
+        broken: None,
+        held: false,
+    });
+    engine.store.put_blob("inventory", &canonical::to_vec(&hosts[0].inventory).unwrap()).unwrap();
+    hosts[0].turn(&engine);
+    let plan = rehearsed(&engine, &mut hosts);
+    let cohort = *engine.state().plans[&plan].cohorts.keys().next().unwrap();
+    let cohort: fother_core::plan::Cohort = engine.get(cohort).unwrap();
+    assert_eq!(cohort.cves(), BTreeSet::from(["CVE-2026-0003"]));
+}
+
 #[test]
 fn an_offer_from_elsewhere_and_a_stale_exclusion_make_no_plan() {
     let dir = tempfile::tempdir().unwrap();
