@@ -65,6 +65,9 @@ impl Executor {
                 directive.order.name()
             )));
         }
+        if let (Order::Apply { .. }, Some(fork)) = (&directive.order, self.witness.fork()) {
+            return Err(refused(fork.to_string()));
+        }
         Ok(verify::needs(&directive.order, &self.store).map_err(refused)?.is_empty())
     }
 

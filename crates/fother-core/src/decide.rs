@@ -6,11 +6,12 @@ use crate::{
     Digest, Timestamp,
     approval::{self, NoApproval, Statement, Trust},
     change::Status,
+    checkpoint,
     event::Data,
     id::{ChangeId, HostId, RolloutId, TokenId},
     inventory::Labels,
     plan::{Cohort, Plan, Planned},
-    protocol::{self, CheckIn},
+    protocol::{self, CheckIn, Enrol},
     rehearsal::Verdict,
     rollout::{End, Phase, Setup},
     state::State,
@@ -48,30 +49,31 @@ pub fn create_token(token: TokenId, hash: Digest, labels: Labels, now: Timestamp
     Data::TokenCreated { token, hash, expires: now + TOKEN_LIFE, labels }
 }
 
-/// A host asks to join with a secret whose digest is `hash`.
+/// A host asks to join; `certificate` is the digest of the one made for it.
 ///
 /// # Errors
-/// Unknown, used or expired token; all three with the same words, so that nothing is learnt by trying.
-pub fn enrol(
-    state: &State,
-    hash: Digest,
-    host: HostId,
-    hostname: &str,
-    certificate: Digest,
-    observe: bool,
-    now: Timestamp,
-) -> Result<Data, Refusal> {
+/// Unknown, used or expired token, all three with the same words, so that nothing is learnt by trying; a cosigner's key that proves nothing.
+pub fn enrol(state: &State, host: HostId, enrol: &Enrol, certificate: Digest, now: Timestamp) -> Result<Data, Refusal> {
+    let hash = Digest::of_kind("token", enrol.secret.as_bytes());
     let found = state.tokens.iter().find(|(_, token)| token.hash == hash && !token.used && token.expires > now);
     let Some((id, token)) = found else {
         return refuse("bad-token", "the token is unknown, used or expired", "make a new one with `fother host token` and enrol again");
     };
+    if let Err(error) = checkpoint::cosigner(host, &enrol.cosigner) {
+        return refuse(
+            "bad-key",
+            format!("the cosigner's key cannot be used: {error}"),
+            "bring the agent to the server's version, then enrol again",
+        );
+    }
     Ok(Data::HostEnrolled {
         host,
         token: *id,
-        hostname: crate::text::printable(hostname, 128),
+        hostname: crate::text::printable(&enrol.hostname, 128),
         labels: token.labels.clone(),
         certificate,
-        observe,
+        cosigner: enrol.cosigner.clone(),
+        observe: enrol.observe,
     })
 }
 

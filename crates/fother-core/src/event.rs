@@ -68,6 +68,8 @@ pub enum Data {
         labels: Labels,
         /// SHA-256 of the certificate.
         certificate: Digest,
+        /// Public key that it cosigns checkpoints with: Ed25519, 64 hexadecimal digits.
+        cosigner: String,
         /// Read-only.
         observe: bool,
     },

@@ -35,6 +35,8 @@ pub struct Host {
     pub labels: Labels,
     /// SHA-256 of its certificate.
     pub certificate: Digest,
+    /// Public key that it cosigns checkpoints with, 64 hexadecimal digits.
+    pub cosigner: String,
     /// Read-only.
     pub observe: bool,
     /// Newest inventory.
@@ -195,7 +197,7 @@ impl State {
             Data::TokenCreated { token, hash, expires, labels } => {
                 self.tokens.insert(*token, Token { hash: *hash, expires: *expires, labels: labels.clone(), used: false });
             }
-            Data::HostEnrolled { host, token, hostname, labels, certificate, observe } => {
+            Data::HostEnrolled { host, token, hostname, labels, certificate, cosigner, observe } => {
                 if let Some(token) = self.tokens.get_mut(token) {
                     token.used = true;
                 }
@@ -203,6 +205,7 @@ impl State {
                     hostname: hostname.clone(),
                     labels: labels.clone(),
                     certificate: *certificate,
+                    cosigner: cosigner.clone(),
                     observe: *observe,
                     inventory: None,
                     base: None,

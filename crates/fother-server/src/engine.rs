@@ -129,6 +129,12 @@ impl Engine {
         lock(&self.folded).note.clone()
     }
 
+    /// Size and text of the newest checkpoint.
+    pub(crate) fn newest_checkpoint(&self) -> (u64, String) {
+        let folded = lock(&self.folded);
+        (folded.tree.size(), folded.note.clone())
+    }
+
     /// Root over all events.
     pub(crate) fn root(&self) -> Digest {
         lock(&self.folded).tree.root()

@@ -19,6 +19,7 @@ mod serve;
 mod sole;
 #[cfg(test)]
 mod tests;
+mod witnesses;
 
 pub use archives::{Archives, Mirrors, RefusedArchive, Updated, UpdatedArchive};
 pub use clock::JUMP_MAX;

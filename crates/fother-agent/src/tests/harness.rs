@@ -8,12 +8,14 @@ use crate::{
     host::{Clock, Hook, Host, HostError, Progress, Transaction},
     ipc::{Answer, Need, Request},
     spool::Store,
+    witness::write_key,
 };
 use ed25519_dalek::SigningKey;
 use fother_core::{
     Digest, Timestamp,
     approval::{AUTHOR_NAMESPACE, Action, NAMESPACE, Statement},
     canonical,
+    checkpoint::{Kind, VerifierKey},
     directive::{Directive, IndexPin, Order, SignedDirective, sign},
     id::{ChangeId, DirectiveId, HostId, TransactionId},
     inventory::{Distribution, Inventory, Reboot},
@@ -245,6 +247,13 @@ pub struct Bench {
     sequence: u64,
 }
 
+/// The server's log key, and how it is pinned.
+pub fn log_key() -> (SigningKey, VerifierKey) {
+    let key = SigningKey::from_bytes(&[8; 32]);
+    let pinned = VerifierKey::new("fother-server/log", Kind::Log, key.verifying_key()).unwrap();
+    (key, pinned)
+}
+
 /// A person's key.
 pub fn person(seed: u8) -> PrivateKey {
     PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
@@ -266,8 +275,9 @@ impl Bench {
         }
         let key = SigningKey::from_bytes(&[7; 32]);
         let id = HostId::new(1, [1; 10]);
-        let identity = Identity { host: id, directive_key: Digest(key.verifying_key().to_bytes()).hex(), log_key: String::new() };
+        let identity = Identity { host: id, directive_key: Digest(key.verifying_key().to_bytes()).hex(), log_key: log_key().1.to_string() };
         fs::write(config.data.join(Identity::FILE), serde_json::to_vec(&identity).unwrap()).unwrap();
+        write_key(&config.data, &SigningKey::from_bytes(&[9; 32]), &Disk::default()).unwrap();
         let world = World { space: 1 << 30, ..World::default() };
         let mut bench = Self {
             dir,

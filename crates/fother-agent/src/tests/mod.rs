@@ -6,3 +6,4 @@ mod harness;
 mod hostile;
 mod refusals;
 mod wire;
+mod witness;

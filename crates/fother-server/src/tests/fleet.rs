@@ -1,10 +1,12 @@
 //! What the tests share: a policy, people with keys, a stand-in for mirrors, scripted hosts, an HTTP client over TLS.
 
 use crate::{Archives, Draft, Error, Submit, agents::take_check_in, engine::Engine};
+use ed25519_dalek::SigningKey;
 use fother_core::{
     Digest, Timestamp,
     approval::{AUTHOR_NAMESPACE, NAMESPACE, Trust},
     canonical,
+    checkpoint::{self, Note, VerifierKey},
     directive::{Directive, Order, SignedDirective},
     id::{ChangeId, DirectiveId, HostId, RolloutId, TransactionId},
     inventory::{Distribution, Inventory, Labels, Reboot},
@@ -13,6 +15,7 @@ use fother_core::{
     protocol::{CheckIn, CheckInAnswer, Enrol, Enrolled, Outcome, Report, Token, VERSION},
     rehearsal::{Exercised, Rehearsal, UndoProof, Verdict},
     resolution::{PackageChange, Resolution},
+    witness,
 };
 use fother_feeds::{archive::Snapshot, release::Release};
 use rcgen::{CertificateParams, KeyPair};
@@ -170,16 +173,36 @@ pub(super) struct Host {
     pub(super) seen: u64,
     pub(super) next: u64,
     pub(super) pending: Vec<Report>,
+    /// The newest checkpoint, cosigned.
+    pub(super) note: Option<String>,
     /// What its rehearsals exercise.
     pub(super) exercised: Vec<Exercised>,
     /// How often each transaction was carried out.
     pub(super) done: BTreeMap<TransactionId, u32>,
 }
 
+/// The key that a scripted host cosigns with.
+fn cosigning(hostname: &str) -> SigningKey {
+    SigningKey::from_bytes(&Digest::of_file(hostname.as_bytes()).0)
+}
+
+fn cosigner(key: &SigningKey) -> String {
+    Digest(key.verifying_key().to_bytes()).hex()
+}
+
 pub(super) fn enrolment(token: &str, hostname: &str) -> (Enrol, KeyPair) {
     let key = KeyPair::generate().unwrap();
     let csr = CertificateParams::new(Vec::new()).unwrap().serialize_request(&key).unwrap().pem().unwrap();
-    (Enrol { secret: Token::parse(token).unwrap().secret, csr, hostname: hostname.to_owned(), observe: false }, key)
+    (
+        Enrol {
+            secret: Token::parse(token).unwrap().secret,
+            csr,
+            hostname: hostname.to_owned(),
+            cosigner: cosigner(&cosigning(hostname)),
+            observe: false,
+        },
+        key,
+    )
 }
 
 impl Host {
@@ -193,6 +216,7 @@ impl Host {
             seen: 0,
             next: 1,
             pending: Vec::new(),
+            note: None,
             exercised: Vec::new(),
             done: BTreeMap::new(),
         }
@@ -210,7 +234,7 @@ impl Host {
             base: self.inventory.base().unwrap(),
             reports: self.pending.clone(),
             seen: self.seen,
-            checkpoint: None,
+            checkpoint: self.note.clone(),
             clock: Timestamp(0),
             observe: false,
         }
@@ -219,6 +243,7 @@ impl Host {
     /// Takes an answer in; blobs to send first come out.
     pub(super) fn take(&mut self, answer: &CheckInAnswer) -> Vec<(&'static str, Vec<u8>)> {
         self.pending.retain(|report| report.number > answer.acknowledged);
+        self.witness(answer);
         let mut blobs = Vec::new();
         for signed in &answer.directives {
             let directive: Directive = serde_json::from_str(&signed.directive).unwrap();
@@ -228,6 +253,17 @@ impl Host {
             }
         }
         blobs
+    }
+
+    /// Judges and cosigns as a real agent does.
+    fn witness(&mut self, answer: &CheckInAnswer) {
+        let log: VerifierKey = self.enrolled.log_key.parse().unwrap();
+        let seen = self.note.as_deref().map(|note| checkpoint::open(note, &log).unwrap());
+        let shown = answer.checkpoint.as_deref().unwrap();
+        witness::judge(&log, seen.as_ref(), shown, &answer.consistency).unwrap();
+        let mut note: Note = shown.parse().unwrap();
+        note.cosign(&self.id.to_string(), &cosigning(&self.inventory.hostname), 1).unwrap();
+        self.note = Some(note.to_string());
     }
 
     fn act(&mut self, directive: Directive) -> Option<(&'static str, Vec<u8>)> {

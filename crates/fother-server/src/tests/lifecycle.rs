@@ -164,8 +164,8 @@ fn a_restart_folds_to_the_same_state() {
     assert!(report.ok(), "{report:?}");
 }
 
-/// Log, keys and blobs of `from` in a new data directory below `to`, without the small state.
-fn restored(engine: &Engine, from: &std::path::Path, to: &std::path::Path) {
+/// Log, bent, keys and blobs of `from` in a new data directory below `to`, without the small state.
+fn restored(engine: &Engine, from: &std::path::Path, to: &std::path::Path, bend: impl Fn(String) -> String) {
     std::fs::create_dir_all(to.join("data/keys")).unwrap();
     for key in std::fs::read_dir(from.join("data/keys")).unwrap() {
         let key = key.unwrap();
@@ -173,7 +173,8 @@ fn restored(engine: &Engine, from: &std::path::Path, to: &std::path::Path) {
     }
     std::fs::set_permissions(to.join("data"), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     let store = fother_store::Store::open(&to.join("data")).unwrap();
-    let events: Vec<Vec<u8>> = engine.store.read(0, 10_000).unwrap().into_iter().map(|(_, bytes)| bytes).collect();
+    let events = engine.store.read(0, 10_000).unwrap().into_iter();
+    let events: Vec<Vec<u8>> = events.map(|(_, bytes)| bend(String::from_utf8(bytes).unwrap()).into_bytes()).collect();
     store.append(&events, 0, 0).unwrap();
     let text = events.iter().map(|event| String::from_utf8_lossy(event).into_owned()).collect::<String>();
     for (at, _) in text.match_indices("sha256:") {
@@ -190,7 +191,7 @@ fn log_keys_and_the_blobs_that_the_log_names_are_enough_to_go_on() {
     let (engine, woken) = open(dir.path());
     let mut hosts = enrolled(&engine, 2);
     let rollout = started(&engine, &mut hosts);
-    restored(&engine, dir.path(), elsewhere.path());
+    restored(&engine, dir.path(), elsewhere.path(), |event| event);
     drop((engine, woken));
     let (engine, _woken) = open(elsewhere.path());
     for _ in 0..10 {
@@ -199,6 +200,46 @@ fn log_keys_and_the_blobs_that_the_log_names_are_enough_to_go_on() {
     }
     assert_eq!(engine.state().rollouts[&rollout].ended, Some(End::Completed));
     assert!(hosts.iter().all(|host| host.done.values().eq([&1])));
+}
+
+#[test]
+fn hosts_cosign_what_they_saw_and_an_auditor_counts_them_offline() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, _woken) = open(dir.path());
+    let mut hosts = enrolled(&engine, 3);
+    // Two more rounds without news: each shows what it cosigned.
+    (0..2).for_each(|_| hosts.iter_mut().for_each(|host| drop(host.turn(&engine))));
+    let key = engine.identity.log_verifier().unwrap();
+    let size = engine.state().size;
+    let report = fother_store::verify(&dir.path().join("data"), &engine.checkpoint(), &key).unwrap();
+    assert!(report.ok(), "{report:?}");
+    assert_eq!(report.cosigned, hosts.iter().map(|host| (host.id, size)).collect());
+    let out = dir.path().join("out");
+    engine.store.export(&engine.checkpoint(), &key, &out).unwrap();
+    let offline = fother_store::verify_export(&out, &key).unwrap();
+    assert!(offline.ok() && offline.cosigned == report.cosigned, "{offline:?}");
+    let note = out.join("cosigned").join(size.to_string());
+    let text = std::fs::read_to_string(&note).unwrap();
+    std::fs::write(&note, text.replace(&format!("\n{size}\n"), &format!("\n{}\n", size - 1))).unwrap();
+    assert!(!fother_store::verify_export(&out, &key).unwrap().ok());
+}
+
+#[test]
+fn a_server_that_rewrites_its_history_is_found_by_the_hosts_that_saw_it() {
+    let (dir, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (engine, woken) = open(dir.path());
+    let mut hosts = enrolled(&engine, 1);
+    engine.create_token("uid:0", labels()).unwrap();
+    hosts[0].turn(&engine);
+    // The same server with all its keys, but for an event that it would like to forget.
+    restored(&engine, dir.path(), elsewhere.path(), |event| event.replace("\"uid:0\"", "\"uid:1\""));
+    drop((engine, woken));
+    let (engine, _woken) = open(elsewhere.path());
+    let answer = take_check_in(&engine, hosts[0].id, &hosts[0].check_in()).unwrap();
+    let log = hosts[0].enrolled.log_key.parse().unwrap();
+    let seen = fother_core::checkpoint::open(hosts[0].note.as_deref().unwrap(), &log).unwrap();
+    let judged = fother_core::witness::judge(&log, Some(&seen), answer.checkpoint.as_deref().unwrap(), &answer.consistency);
+    assert!(matches!(judged, Err(fother_core::witness::Refused::Fork { .. })), "{judged:?}");
 }
 
 #[test]
