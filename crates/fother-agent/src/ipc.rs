@@ -66,7 +66,7 @@ pub enum Request {
 pub enum Need {
     /// A typed blob.
     Blob {
-        /// `plan`, `cohort` or `rehearsal`.
+        /// `plan`, `cohort`, `rehearsal` or `statement`.
         kind: String,
         /// Its digest.
         digest: Digest,

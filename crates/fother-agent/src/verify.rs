@@ -62,8 +62,8 @@ pub fn needs(order: &Order, store: &Store) -> Result<Vec<Need>, String> {
             needs.extend([blob("plan", plan), blob("cohort", cohort)]);
             (known_pins(plan)?, Some(cohort))
         }
-        Order::Apply { plan, cohort, rehearsal, .. } => {
-            needs.extend([blob("plan", plan), blob("cohort", cohort), blob("rehearsal", rehearsal)]);
+        Order::Apply { plan, cohort, rehearsal, statement, .. } => {
+            needs.extend([blob("plan", plan), blob("cohort", cohort), blob("rehearsal", rehearsal), blob("statement", statement)]);
             (known_pins(plan)?, Some(cohort))
         }
         Order::Undo { .. } => return Ok(needs),
@@ -97,12 +97,17 @@ pub fn needs(order: &Order, store: &Store) -> Result<Vec<Need>, String> {
 /// # Errors
 /// For people.
 pub fn read_blob<T: DeserializeOwned>(store: &Store, kind: &str, digest: &Digest) -> Result<T, String> {
+    let bytes = read_bytes(store, kind, digest)?;
+    serde_json::from_slice(&bytes).map_err(|error| format!("the {kind} {digest} is malformed: {error}"))
+}
+
+fn read_bytes(store: &Store, kind: &str, digest: &Digest) -> Result<Vec<u8>, String> {
     let bytes = durable::read_bounded(&store.path(digest), BLOB_BYTES_MAX as u64)
         .map_err(|error| format!("the {kind} {digest} cannot be read: {error}"))?;
     if Digest::of_kind(kind, &bytes) != *digest {
         return Err(format!("the stored {kind} is not {digest}"));
     }
-    serde_json::from_slice(&bytes).map_err(|error| format!("the {kind} {digest} is malformed: {error}"))
+    Ok(bytes)
 }
 
 /// A plan's manifest and a cohort, once the proof shows that this plan holds this cohort. The list of all cohorts is not needed.
@@ -158,7 +163,8 @@ pub fn apply(config: &Config, store: &Store, order: &Order, host: HostId, base: 
     let not_approved = |why| Outcome::NotApproved { why };
     let uncovered = |reason: &str| Outcome::NotApproved { why: NotApproved::NotCovered { reason: reason.to_owned() } };
     let trust = trust(config).map_err(not_approved)?;
-    let (statement, people) = trust.approved(statement.as_bytes(), author, approvals).map_err(not_approved)?;
+    let statement = read_bytes(store, "statement", statement).map_err(|reason| not_approved(NotApproved::Statement { reason }))?;
+    let (statement, people) = trust.approved(&statement, author, approvals).map_err(not_approved)?;
     statement.covers(*plan, *cohort, *rehearsal, host, now).map_err(not_approved)?;
     let (plan, members) = cohort_of(store, plan, cohort, place).map_err(|why| uncovered(&why))?;
     if plan.policy != statement.policy {

@@ -10,7 +10,7 @@ use crate::{
     event::Data,
     id::{ChangeId, HostId, RolloutId, TokenId},
     inventory::Labels,
-    plan::{Cohort, Plan, Planned},
+    plan::{Cohort, MEMBERS_MAX, Plan, Planned},
     protocol::{self, CheckIn, Enrol},
     rehearsal::Verdict,
     rollout::{End, Phase, Setup},
@@ -118,22 +118,32 @@ pub fn check_in(state: &State, id: HostId, check_in: &CheckIn, packages: Option<
     Ok(events)
 }
 
-/// Records a plan.
+/// Records a plan, in one append.
 ///
 /// # Errors
 /// A plan without cohorts.
-pub fn create_plan(planned: &Planned, digest: Digest) -> Result<Data, Refusal> {
+pub fn create_plan(planned: &Planned, digest: Digest) -> Result<Vec<Data>, Refusal> {
     if planned.cohorts.is_empty() {
         let what = format!("nothing to do: {} hosts are up to date, {} gave no answer", planned.up_to_date.len(), planned.unknown.len());
         return refuse("nothing-to-do", what, "see `fother host ls`; hosts without an answer are listed as unknown");
     }
-    Ok(Data::PlanCreated {
+    let members: Vec<(Digest, HostId)> =
+        planned.cohorts.iter().flat_map(|(digest, cohort)| cohort.hosts.keys().map(|host| (*digest, *host))).collect();
+    let mut events = vec![Data::PlanCreated {
         plan: digest,
         group: planned.plan.group.clone(),
-        cohorts: planned.cohorts.iter().map(|(digest, cohort)| (*digest, cohort.hosts.keys().copied().collect())).collect(),
+        hosts: u32::try_from(members.len()).unwrap_or(u32::MAX),
         approvals: planned.plan.approvals,
         excluded: planned.plan.excluded.clone(),
-    })
+    }];
+    for some in members.chunks(MEMBERS_MAX) {
+        let mut cohorts: BTreeMap<Digest, Vec<HostId>> = BTreeMap::new();
+        for (cohort, host) in some {
+            cohorts.entry(*cohort).or_default().push(*host);
+        }
+        events.push(Data::PlanMembers { plan: digest, cohorts });
+    }
+    Ok(events)
 }
 
 fn listed(names: &[&str]) -> String {
@@ -282,7 +292,7 @@ pub fn approve(state: &State, trust: &Trust, id: ChangeId, bytes: &[u8], signatu
     Ok(Data::ChangeApproved { change: id, person: signer.person, signature: signature.to_owned() })
 }
 
-/// Starts the rollout of an approved change.
+/// Starts the rollout of an approved change, in one append.
 ///
 /// # Errors
 /// Not approved, already started, or another rollout works on one of the hosts.
@@ -293,7 +303,7 @@ pub fn start_rollout(
     plan: &Plan,
     cohorts: &BTreeMap<Digest, Cohort>,
     statement: &Statement,
-) -> Result<Data, Refusal> {
+) -> Result<Vec<Data>, Refusal> {
     let Some(change) = state.changes.get(&id) else {
         return refuse("unknown-change", format!("there is no change {id}"), "see `fother change ls`");
     };
@@ -310,20 +320,25 @@ pub fn start_rollout(
     }
     let member = |host: &&crate::state::Host| crate::policy::selects(&plan.select, &host.labels) == Ok(true) && !host.retired;
     let group_size = state.hosts.values().filter(member).count();
-    let zones =
-        mine.iter().map(|host| (*host, labels.get(host).and_then(|labels| labels.get("zone")).cloned().unwrap_or_default())).collect();
     let setup = Setup {
         group: plan.group.clone(),
         select: plan.select.clone(),
-        waves,
-        zones,
+        hosts: u32::try_from(mine.len()).unwrap_or(u32::MAX),
+        waves: Vec::new(),
+        zones: BTreeMap::new(),
         group_size: u32::try_from(group_size).unwrap_or(u32::MAX),
         budget: plan.budget.clone(),
         strategy: plan.rollout.clone(),
         window: statement.window.clone(),
         expires: statement.expires,
     };
-    Ok(Data::RolloutStarted { rollout, change: id, plan: change.plan, setup })
+    let mut events = vec![Data::RolloutStarted { rollout, change: id, plan: change.plan, setup }];
+    let zone = |host: &HostId| labels.get(host).and_then(|labels| labels.get("zone")).cloned().unwrap_or_default();
+    for (wave, hosts) in (0..).zip(&waves) {
+        let some = hosts.chunks(MEMBERS_MAX).map(|some| some.iter().map(|host| (*host, zone(host))).collect());
+        events.extend(some.map(|hosts| Data::RolloutMembers { rollout, wave, hosts }));
+    }
+    Ok(events)
 }
 
 /// What a person may do with a running rollout.

@@ -69,8 +69,8 @@ pub enum Order {
         place: Place,
         /// The rehearsal of your cohort.
         rehearsal: Digest,
-        /// Canonical bytes of the [`crate::approval::Statement`] that people signed.
-        statement: String,
+        /// The [`crate::approval::Statement`] that people signed.
+        statement: Digest,
         /// The author's SSH signature over the statement, armored; it never counts as an approval.
         author: String,
         /// The approvers' SSH signatures over the statement, armored.

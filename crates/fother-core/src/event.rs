@@ -168,12 +168,20 @@ pub enum Data {
         plan: Digest,
         /// The group.
         group: String,
-        /// Members of each cohort.
-        cohorts: BTreeMap<Digest, Vec<HostId>>,
+        /// Number of its hosts; `plan.members` names them, in the same append.
+        hosts: u32,
         /// Distinct approvers needed.
         approvals: u32,
         /// Updates left out, with the reason.
         excluded: BTreeMap<String, String>,
+    },
+    /// Hosts of a plan that was just made, at most [`crate::plan::MEMBERS_MAX`] of them.
+    #[serde(rename = "plan.members")]
+    PlanMembers {
+        /// The plan.
+        plan: Digest,
+        /// Members of cohorts; a large cohort goes on in the next event.
+        cohorts: BTreeMap<Digest, Vec<HostId>>,
     },
     /// A change was submitted.
     #[serde(rename = "change.submitted")]
@@ -216,8 +224,18 @@ pub enum Data {
         change: ChangeId,
         /// The plan.
         plan: Digest,
-        /// What it does and in which order.
+        /// What it does; `rollout.members` says in which order, in the same append.
         setup: crate::rollout::Setup,
+    },
+    /// Hosts of a wave of a rollout that has just begun, at most [`crate::plan::MEMBERS_MAX`] of them.
+    #[serde(rename = "rollout.members")]
+    RolloutMembers {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The wave, from 0; a large one goes on in the next event.
+        wave: u32,
+        /// In their order, each with its zone.
+        hosts: Vec<(HostId, String)>,
     },
     /// A wave passed its gate.
     #[serde(rename = "rollout.wave-passed")]

@@ -12,8 +12,10 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most hosts in one plan: the plan's and the rollout's events name every host and must fit into one event.
-pub const HOSTS_MAX: usize = 400;
+/// Most hosts in one plan. The log names each of them, in as many events as that takes: see [`MEMBERS_MAX`].
+pub const HOSTS_MAX: usize = 10_000;
+/// Most hosts that one event names, each at worst with a cohort of its own or the longest zone: far below [`crate::event::BYTES_MAX`].
+pub const MEMBERS_MAX: usize = 400;
 
 /// Hosts with the same transaction. The blob that an agent gets, with a Merkle proof that its plan holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

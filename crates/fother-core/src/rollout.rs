@@ -17,6 +17,9 @@ use std::{
 /// After this long without a final report a dispatched host blocks the rollout by name.
 pub const REPORT_WAIT: Duration = Duration::from_secs(30 * 60);
 
+/// Most hosts that are named as blocking a rollout; the others are counted.
+pub const BLOCKING_MAX: usize = 400;
+
 /// What a rollout does and in which order; fixed when it starts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
@@ -24,9 +27,13 @@ pub struct Setup {
     pub group: String,
     /// Selector of the group when the plan was made.
     pub select: String,
-    /// Waves of hosts; the first is the canary.
+    /// Number of hosts in all waves. Nothing is done before all of them are known.
+    pub hosts: u32,
+    /// Waves of hosts; the first is the canary. In the log they follow in events of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waves: Vec<Vec<HostId>>,
     /// Zone of each host.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub zones: BTreeMap<HostId, String>,
     /// Hosts of the whole group, for the budget.
     pub group_size: u32,
@@ -229,6 +236,23 @@ impl Rollout {
         }
     }
 
+    /// Takes the next hosts of a wave in, as the log names them.
+    pub fn join(&mut self, wave: u32, members: &[(HostId, String)]) {
+        // One wave after the other: a number that skips some is no log of ours.
+        let wave = wave as usize;
+        if wave > self.setup.waves.len() {
+            return;
+        }
+        if wave == self.setup.waves.len() {
+            self.setup.waves.push(Vec::new());
+        }
+        for (host, zone) in members {
+            self.setup.waves[wave].push(*host);
+            self.setup.zones.insert(*host, zone.clone());
+            self.hosts.insert(*host, Phase::Waiting);
+        }
+    }
+
     /// Takes a host's report about the transaction `txn` in.
     pub fn report(&mut self, host: HostId, outcome: &Outcome, now: Timestamp) {
         let Some(phase) = self.hosts.get_mut(&host) else { return };
@@ -251,7 +275,7 @@ impl Rollout {
     /// Where nothing can go on by itself, the answer names the hosts that block it; silence means work is under way or a window is awaited.
     #[must_use]
     pub fn step(&self, absent: &Absent, now: Timestamp) -> Vec<Action> {
-        if self.ended.is_some() {
+        if self.ended.is_some() || self.hosts.len() != self.setup.hosts as usize {
             return Vec::new();
         }
         let Some(wave) = self.setup.waves.get(self.waves_passed as usize) else {
@@ -301,7 +325,11 @@ impl Rollout {
         mine.chain(absent.lost.iter().map(|(host, zone)| (*host, Some(zone.as_str())))).collect()
     }
 
-    fn block(&self, by: Vec<HostId>, why: String) -> Vec<Action> {
+    fn block(&self, mut by: Vec<HostId>, mut why: String) -> Vec<Action> {
+        if by.len() > BLOCKING_MAX {
+            why = format!("{why} (and {} more hosts)", by.len() - BLOCKING_MAX);
+            by.truncate(BLOCKING_MAX);
+        }
         let same = by.iter().copied().collect::<BTreeSet<_>>() == self.blocked;
         if by.is_empty() || same { Vec::new() } else { vec![Action::Block(by, why)] }
     }
@@ -404,6 +432,7 @@ mod tests {
         let setup = Setup {
             group: "web".to_owned(),
             select: "true".to_owned(),
+            hosts: u32::from(hosts),
             waves: vec![all[..1].to_vec(), all[1..].to_vec()],
             zones: all.iter().enumerate().map(|(n, host)| (*host, if n % 2 == 0 { "a" } else { "b" }.to_owned())).collect(),
             group_size: u32::from(hosts),

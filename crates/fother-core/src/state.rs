@@ -103,6 +103,8 @@ pub struct CohortState {
 pub struct PlanState {
     /// Group.
     pub group: String,
+    /// Number of hosts that it was made for.
+    pub hosts: u32,
     /// Cohorts.
     pub cohorts: BTreeMap<Digest, CohortState>,
     /// Distinct approvers needed.
@@ -114,9 +116,12 @@ pub struct PlanState {
 }
 
 impl PlanState {
-    /// The worst verdict of its cohorts; `None` while a rehearsal is missing.
+    /// The worst verdict of its cohorts; `None` while a rehearsal, or a host, is missing.
     #[must_use]
     pub fn verdict(&self) -> Option<Verdict> {
+        if self.cohorts.values().map(|cohort| cohort.hosts.len()).sum::<usize>() != self.hosts as usize {
+            return None;
+        }
         let verdicts: Option<Vec<Verdict>> = self.cohorts.values().map(|cohort| cohort.rehearsal.map(|(_, verdict)| verdict)).collect();
         Some(verdicts?.into_iter().max().unwrap_or(Verdict::Passes))
     }
@@ -180,10 +185,15 @@ impl State {
             }
             Data::DirectiveIssued { .. } => self.fold_directive(&event.data, event.at),
             Data::HostReported { host, report } => self.fold_report(*host, report, event.at),
-            Data::PlanCreated { .. } | Data::ChangeSubmitted { .. } | Data::ChangeApproved { .. } | Data::ChangeRejected { .. } => {
+            Data::PlanCreated { .. }
+            | Data::PlanMembers { .. }
+            | Data::ChangeSubmitted { .. }
+            | Data::ChangeApproved { .. }
+            | Data::ChangeRejected { .. } => {
                 self.fold_change(&event.data, event.at);
             }
             Data::RolloutStarted { .. }
+            | Data::RolloutMembers { .. }
             | Data::WavePassed { .. }
             | Data::RolloutPaused { .. }
             | Data::RolloutResumed { .. }
@@ -319,17 +329,23 @@ impl State {
 
     fn fold_change(&mut self, data: &Data, at: Timestamp) {
         match data {
-            Data::PlanCreated { plan, group, cohorts, approvals, excluded } => {
-                let cohorts =
-                    cohorts.iter().map(|(digest, hosts)| (*digest, CohortState { hosts: hosts.clone(), ..CohortState::default() }));
+            Data::PlanCreated { plan, group, hosts, approvals, excluded } => {
                 let new = PlanState {
                     group: group.clone(),
-                    cohorts: cohorts.collect(),
+                    hosts: *hosts,
+                    cohorts: BTreeMap::new(),
                     approvals: *approvals,
                     excluded: excluded.clone(),
                     created: at,
                 };
                 self.plans.entry(*plan).or_insert(new);
+            }
+            Data::PlanMembers { plan, cohorts } => {
+                if let Some(plan) = self.plans.get_mut(plan) {
+                    for (cohort, hosts) in cohorts {
+                        plan.cohorts.entry(*cohort).or_default().hosts.extend(hosts);
+                    }
+                }
             }
             Data::ChangeSubmitted { change, plan, statement, author, signature } => {
                 let new = Change {
@@ -367,6 +383,11 @@ impl State {
                     change.rollout = Some(*rollout);
                 }
                 self.rollouts.insert(*rollout, Rollout::new(*rollout, *change, *plan, setup.clone(), at));
+            }
+            Data::RolloutMembers { rollout, wave, hosts } => {
+                if let Some(rollout) = self.rollouts.get_mut(rollout) {
+                    rollout.join(*wave, hosts);
+                }
             }
             Data::WavePassed { rollout, wave, .. } => {
                 if let Some(rollout) = self.rollouts.get_mut(rollout) {

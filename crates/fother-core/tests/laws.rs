@@ -117,6 +117,7 @@ proptest! {
         let setup = Setup {
             group: "web".to_owned(),
             select: "true".to_owned(),
+            hosts: u32::from(size),
             waves: vec![all[..1].to_vec(), all[1..].to_vec()].into_iter().filter(|wave| !wave.is_empty()).collect(),
             zones: zone.clone(),
             group_size: u32::from(size),

@@ -153,7 +153,7 @@ impl Engine {
         }
         let digest = self.put(kind::PLAN, &planned.plan)?;
         let created = decide::create_plan(&planned, digest)?;
-        self.commit(actor, |state, _| Ok(if state.plans.contains_key(&digest) { Vec::new() } else { vec![created] }))?;
+        self.commit(actor, |state, _| Ok(if state.plans.contains_key(&digest) { Vec::new() } else { created }))?;
         let cohorts = planned.cohorts.into_keys().collect();
         Ok(Made { plan: digest, cohorts, up_to_date: planned.up_to_date, unknown: planned.unknown, observing })
     }
@@ -309,7 +309,7 @@ impl Engine {
             if statement.expires <= now {
                 return refuse("expired", format!("the approval of {change} expired at {}", statement.expires), "submit the plan again");
             }
-            Ok(vec![decide::start_rollout(state, rollout, change, &plan, &cohorts, &statement)?])
+            Ok(decide::start_rollout(state, rollout, change, &plan, &cohorts, &statement)?)
         })?;
         Ok(rollout)
     }

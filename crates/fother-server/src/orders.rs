@@ -67,14 +67,13 @@ impl Engine {
         let known = state.plans.get(&rollout.plan).ok_or_else(|| missing("a plan"))?;
         let (cohort, about) = known.cohorts.iter().find(|(_, cohort)| cohort.hosts.contains(&host)).ok_or_else(|| missing("a host"))?;
         let (rehearsal, _) = about.rehearsal.ok_or_else(|| missing("a rehearsal"))?;
-        let statement = String::from_utf8(self.bytes(change.statement)?).map_err(|_| missing("a statement"))?;
         Ok(Order::Apply {
             txn,
             plan: rollout.plan,
             cohort: *cohort,
             place: CohortTree::place(&known.cohorts.keys().copied().collect(), cohort).ok_or_else(|| missing("a cohort"))?,
             rehearsal,
-            statement,
+            statement: change.statement,
             author: change.author_signature.clone(),
             approvals: change.approvals.values().cloned().collect(),
         })

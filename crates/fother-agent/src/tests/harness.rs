@@ -380,6 +380,7 @@ impl Bench {
             ("plan", canonical::to_vec(&parts.plan).unwrap()),
             ("cohort", canonical::to_vec(&parts.cohort).unwrap()),
             ("rehearsal", canonical::to_vec(&parts.rehearsal).unwrap()),
+            ("statement", statement.clone()),
         ] {
             self.served.insert(Digest::of_kind(kind, &bytes), bytes);
         }
@@ -389,7 +390,7 @@ impl Bench {
             cohort: parts.cohort.digest().unwrap(),
             place: Place { index: 0, proof: Vec::new() },
             rehearsal: parts.rehearsal.digest().unwrap(),
-            statement: String::from_utf8(statement).unwrap(),
+            statement: Digest::of_kind("statement", &statement),
             author,
             approvals,
         }
