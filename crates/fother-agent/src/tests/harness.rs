@@ -23,7 +23,7 @@ use fother_core::{
     plan::{Cohort, CohortTree, Place, Plan},
     policy::{Budget, Check, CheckAnswer, ConfigFiles, Share, Strategy},
     protocol::{Outcome, Report},
-    rehearsal::{Rehearsal, UndoProof, Verdict},
+    rehearsal::{Rehearsal, UndoProof},
     resolution::{PackageChange, Resolution},
     version::Version,
 };
@@ -207,23 +207,7 @@ pub fn change() -> PackageChange {
 }
 
 pub fn rehearsal(cohort: &Cohort) -> Rehearsal {
-    Rehearsal {
-        base: Digest::of_file(b"another host of the cohort"),
-        changes: cohort.changes.clone(),
-        verdict: Verdict::Passes,
-        reasons: Vec::new(),
-        breakages: Vec::new(),
-        footprint: Vec::new(),
-        restarts: Vec::new(),
-        reboot: Vec::new(),
-        conflicts: Vec::new(),
-        exercised: Vec::new(),
-        undo: UndoProof::default(),
-        moved: Vec::new(),
-        apply_ms: 1,
-        total_ms: 2,
-        space_bytes: 100,
-    }
+    Rehearsal { space_bytes: 100, ..Rehearsal::begun(Digest::of_file(b"another host of the cohort"), cohort.changes.clone()) }
 }
 
 /// Everything that goes into an apply order, to be bent by tests.

@@ -13,7 +13,7 @@ use fother_core::{
     package::{Offer, UpdateClass},
     policy::{self, Policy},
     protocol::{CheckIn, CheckInAnswer, Enrol, Enrolled, Outcome, Report, Token, VERSION},
-    rehearsal::{Exercised, Rehearsal, UndoProof, Verdict},
+    rehearsal::{Exercised, Rehearsal, Verdict},
     resolution::{PackageChange, Resolution},
     witness,
 };
@@ -275,7 +275,7 @@ impl Host {
                 Some(("resolution", canonical::to_vec(&resolution).unwrap()))
             }
             Order::Rehearse { .. } => {
-                let rehearsal = Rehearsal { exercised: self.exercised.clone(), ..rehearsal(base) };
+                let rehearsal = Rehearsal { exercised: self.exercised.clone(), ..Rehearsal::begun(base, changes()) };
                 let outcome = Outcome::Rehearsed { rehearsal: rehearsal.digest().unwrap(), verdict: Verdict::Passes, failing: Vec::new() };
                 self.report(id, outcome);
                 Some(("rehearsal", canonical::to_vec(&rehearsal).unwrap()))
@@ -301,26 +301,6 @@ impl Host {
             engine.store.put_blob(kind, &bytes).unwrap();
         }
         answer
-    }
-}
-
-pub(super) fn rehearsal(base: Digest) -> Rehearsal {
-    Rehearsal {
-        base,
-        changes: changes(),
-        verdict: Verdict::Passes,
-        reasons: Vec::new(),
-        breakages: Vec::new(),
-        footprint: Vec::new(),
-        restarts: Vec::new(),
-        reboot: Vec::new(),
-        conflicts: Vec::new(),
-        exercised: Vec::new(),
-        undo: UndoProof::default(),
-        moved: Vec::new(),
-        apply_ms: 1,
-        total_ms: 1,
-        space_bytes: 1,
     }
 }
 
