@@ -9,6 +9,7 @@ use crate::{
     spool::Store,
     state::{JOBS_MAX, Keeper, REPORTS_MAX},
     verify,
+    witness::Witness,
 };
 use fother_core::{
     Digest, Timestamp, canonical,
@@ -57,6 +58,7 @@ pub struct Executor {
     pub(crate) disk: Disk,
     pub(crate) store: Store,
     pub(crate) keeper: Mutex<Keeper>,
+    pub(crate) witness: Witness,
     present: Mutex<Option<Present>>,
     refused: Mutex<BTreeSet<Digest>>,
 }
@@ -101,6 +103,7 @@ impl Executor {
         durable::private_dir(&config.data.join("out")).map_err(system("its blobs"))?;
         let store = Store::open(config.data.join("store")).map_err(system("its store"))?;
         let keeper = Keeper::open(config.data.join("state.json"), disk.clone()).map_err(system("its state"))?;
+        let witness = Witness::open(&config, &identity, disk.clone()).map_err(system("its cosigner's key"))?;
         let executor = Self {
             config,
             identity,
@@ -110,6 +113,7 @@ impl Executor {
             disk,
             store,
             keeper: Mutex::new(keeper),
+            witness,
             present: Mutex::new(None),
             refused: Mutex::new(BTreeSet::new()),
         };
@@ -154,6 +158,7 @@ impl Executor {
         let result = match request {
             Request::Status => self.status(),
             Request::Directive { signed } => self.take_directive(signed).map(|()| Answer::Done),
+            Request::Checkpoint { note, proof } => self.take_checkpoint(note, proof).map(|()| Answer::Done),
             Request::Needs => self.needs().map(|needs| Answer::Needs { needs }),
             Request::Delivered { digest } => self.delivered(*digest).map(|()| Answer::Done),
             Request::Acknowledge { number } => self.acknowledge(*number).map(|()| Answer::Done),
@@ -176,6 +181,7 @@ impl Executor {
             seen: state.seen,
             reports: state.reports.iter().take(OUTCOMES_MAX).cloned().collect(),
             observe: self.config.observes(),
+            checkpoint: self.witness.note(),
         }))
     }
 
@@ -201,6 +207,19 @@ impl Executor {
                 Err(why.to_string())
             }
         }
+    }
+
+    fn take_checkpoint(&self, note: &str, proof: &[Digest]) -> Result<(), String> {
+        let known = self.witness.fork().is_some();
+        self.witness.take(note, proof, self.clock.now()).map_err(|why| {
+            if !known && self.witness.fork().is_some() {
+                let told = lock(&self.keeper).change(|state| state.report(None, Outcome::Failed { why: why.to_string() }));
+                if let Err(error) = told {
+                    tracing::warn!(%error, "the fork cannot be reported; its evidence is kept");
+                }
+            }
+            why.to_string()
+        })
     }
 
     fn report_refused(&self, keeper: &mut Keeper, signed: &SignedDirective, why: &Refused) -> Result<(), String> {
@@ -306,13 +325,18 @@ impl Executor {
         lock(&self.present).as_ref().is_none_or(|present| now.since(present.at) >= INVENTORY_AGE_MAX)
     }
 
+    /// Does the next piece of work while nobody else acts on this host.
+    ///
+    /// # Errors
+    /// Where that cannot be made sure of, or the state cannot be written.
+    pub fn act(&self) -> io::Result<bool> {
+        let _hands = crate::undo::hands(&self.config)?;
+        self.step()
+    }
+
     fn work_for_ever(&self) {
         loop {
-            let worked = {
-                let _hands = crate::undo::hands(&self.config);
-                self.step()
-            };
-            match worked {
+            match self.act() {
                 Ok(true) => continue,
                 Ok(false) if self.stale() => self.refresh(),
                 Ok(false) => {}

@@ -70,6 +70,8 @@ struct ApplyResult {
     outcome: Option<String>,
     applied: Option<Applied>,
     error: Option<String>,
+    #[serde(default)]
+    compared: u64,
 }
 
 #[derive(Deserialize)]
@@ -123,7 +125,7 @@ impl LiveHost {
         let why = || result.error.clone().unwrap_or_else(|| "no reason was given".to_owned());
         match result.outcome.as_deref() {
             Some("after") => Ok(Progress::After(result.applied.as_ref().map_or(0, |applied| applied.apply_ms))),
-            Some("before") => Ok(Progress::Before(why())),
+            Some("before") => Ok(Progress::Before { why: why(), paths_compared: result.compared }),
             _ => Err(HostError(format!("the host is neither before nor after the transaction: {}", why()))),
         }
     }
@@ -271,9 +273,10 @@ mod tests {
         let request: transact::ApplyRequest = serde_json::from_value(LiveHost::request(&transaction)).unwrap();
         assert_eq!(request.tx.conffiles.word(), "stop");
         assert_eq!(request.journal, LiveHost::journal(&transaction));
-        let result = |outcome| transact::ApplyResult { id: id.to_string(), outcome, applied: None, error: Some("no".to_owned()) };
+        let result =
+            |outcome| transact::ApplyResult { id: id.to_string(), outcome, applied: None, error: Some("no".to_owned()), compared: 3 };
         let read = |outcome| LiveHost::judge(&serde_json::from_value(serde_json::to_value(result(outcome)).unwrap()).unwrap());
-        assert_eq!(read(Some(transact::Outcome::Before)).unwrap(), Progress::Before("no".to_owned()));
+        assert_eq!(read(Some(transact::Outcome::Before)).unwrap(), Progress::Before { why: "no".to_owned(), paths_compared: 3 });
         assert_eq!(read(Some(transact::Outcome::After)).unwrap(), Progress::After(0));
         assert!(read(None).is_err());
     }

@@ -25,6 +25,7 @@ pub mod transaction;
 pub mod undo;
 pub mod units;
 pub mod verify;
+pub mod witness;
 pub mod worker;
 
 pub use config::Config;

@@ -2,7 +2,6 @@
 
 use crate::{
     config::{Client, Config, ConfigError},
-    durable::Disk,
     host::{Clock, SystemClock},
     ipc::{self, Answer, Need, Request, Status},
     tls::{self, TlsError},
@@ -65,7 +64,6 @@ pub enum NetworkError {
 pub struct Network {
     config: Config,
     http: Agent,
-    checkpoint: Option<String>,
     clock: SystemClock,
 }
 
@@ -79,9 +77,8 @@ impl Network {
         let path = config.net.join(Client::KEY_FILE);
         let key = fs::read_to_string(&path).map_err(|source| ConfigError::Read { path, source })?;
         let http = tls::client(&client.server, &tls::certificate_der(&client.ca)?, Some((&client.certificate, &key)))?;
-        let checkpoint = fs::read_to_string(config.net.join("checkpoint")).ok();
         fs::create_dir_all(config.spool())?;
-        Ok(Self { config: config.clone(), http, checkpoint, clock: SystemClock })
+        Ok(Self { config: config.clone(), http, clock: SystemClock })
     }
 
     fn ask(&self, request: &Request) -> io::Result<Answer> {
@@ -102,7 +99,7 @@ impl Network {
     ///
     /// # Errors
     /// See [`NetworkError`]; nothing is lost, the next round says it again.
-    pub fn once(&mut self) -> Result<Duration, NetworkError> {
+    pub fn once(&self) -> Result<Duration, NetworkError> {
         self.send_blobs()?;
         let status = self.status()?;
         let answer = self.check_in(&status)?;
@@ -110,9 +107,10 @@ impl Network {
             self.send_blob(&status.inventory)?;
         }
         self.ask(&Request::Acknowledge { number: answer.acknowledged })?;
-        if answer.checkpoint.is_some() && answer.checkpoint != self.checkpoint {
-            self.checkpoint.clone_from(&answer.checkpoint);
-            Disk::default().replace(&self.config.net.join("checkpoint"), self.checkpoint.as_deref().unwrap_or_default().as_bytes())?;
+        if let Some(note) = answer.checkpoint
+            && let Err(error) = self.ask(&Request::Checkpoint { note, proof: answer.consistency })
+        {
+            tracing::warn!(%error, "the checkpoint was not cosigned");
         }
         for signed in answer.directives {
             if let Err(error) = self.ask(&Request::Directive { signed }) {
@@ -132,7 +130,7 @@ impl Network {
             base: status.base,
             reports: status.reports.clone(),
             seen: status.seen,
-            checkpoint: self.checkpoint.clone(),
+            checkpoint: status.checkpoint.clone(),
             clock: self.clock.now(),
             observe: status.observe,
         };
@@ -259,7 +257,7 @@ pub fn back_off(failures: u32, random: u8) -> Duration {
 /// # Errors
 /// Where the host is not enrolled.
 pub fn run(config: &Config) -> Result<(), NetworkError> {
-    let mut network = Network::open(config)?;
+    let network = Network::open(config)?;
     let (mut failures, mut told) = (0_u32, String::new());
     loop {
         let wait = match network.once() {

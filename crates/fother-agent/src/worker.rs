@@ -9,7 +9,7 @@ use crate::{
     verify,
 };
 use fother_core::{
-    Digest, canonical,
+    canonical,
     directive::{Directive, IndexPin, Order, Refused},
     id::TransactionId,
     plan::Cohort,
@@ -67,16 +67,20 @@ impl Executor {
                 directive.order.name()
             )));
         }
+        if let (Order::Apply { .. }, Some(fork)) = (&directive.order, self.witness.fork()) {
+            return Err(refused(fork.to_string()));
+        }
         Ok(verify::needs(&directive.order, &self.store).map_err(refused)?.is_empty())
     }
 
     fn work(&self, directive: &Directive, begun: bool) -> io::Result<Outcome> {
         match &directive.order {
             Order::Resolve { pins, exclude } => Ok(self.resolve(pins, exclude).unwrap_or_else(|outcome| outcome)),
-            Order::Rehearse { plan, cohort, pins, bisect } => {
-                Ok(self.rehearse(plan, cohort, pins, *bisect).unwrap_or_else(|outcome| outcome))
-            }
-            Order::Apply { txn, pins, .. } => self.apply(directive, *txn, pins, begun),
+            Order::Rehearse { plan, cohort, place, bisect } => Ok(verify::cohort_of(&self.store, plan, cohort, place)
+                .map_err(refused)
+                .and_then(|(plan, cohort)| self.rehearse(&cohort, &plan.pins, *bisect))
+                .unwrap_or_else(|outcome| outcome)),
+            Order::Apply { txn, .. } => self.apply(directive, *txn, begun),
             Order::Undo { txn, reason } => self.undo(*txn, reason, begun),
         }
     }
@@ -125,33 +129,32 @@ impl Executor {
         Ok(())
     }
 
-    fn rehearse(&self, plan: &Digest, cohort: &Digest, pins: &[IndexPin], bisect: bool) -> Result<Outcome, Outcome> {
-        let (_, cohort) = verify::cohort_of(&self.store, plan, cohort).map_err(refused)?;
+    fn rehearse(&self, cohort: &Cohort, pins: &[IndexPin], bisect: bool) -> Result<Outcome, Outcome> {
         let base = self.fresh_base().map_err(failed)?;
-        verify::base_fits(&cohort, self.identity.host, base)?;
+        verify::base_fits(cohort, self.identity.host, base)?;
         self.check_archives(pins, &cohort.changes).map_err(failed)?;
         let work = self.scratch("rehearse").map_err(failed)?;
         let debs = work.join("debs");
-        self.link_debs(&cohort, &debs).map_err(failed)?;
+        self.link_debs(cohort, &debs).map_err(failed)?;
         let dir = &self.config.data;
-        let Rehearsed { rehearsal, failing, rest } = match kept::find(dir, &cohort, base, self.clock.now()) {
+        let Rehearsed { rehearsal, failing, rest } = match kept::find(dir, cohort, base, self.clock.now()) {
             Some(rehearsal) => Rehearsed { rehearsal, failing: Vec::new(), rest: None },
-            None => self.host.rehearse(&cohort, base, &debs, &work, bisect).map_err(failed)?,
+            None => self.host.rehearse(cohort, base, &debs, &work, bisect).map_err(failed)?,
         };
         if let Some(rest) = rest {
-            kept::keep(dir, &self.disk, &cohort, base, rest, self.clock.now());
+            kept::keep(dir, &self.disk, cohort, base, rest, self.clock.now());
         }
         let digest = self.keep_blob("rehearsal", &canonical::to_vec(&rehearsal).map_err(failed)?).map_err(failed)?;
         Ok(Outcome::Rehearsed { rehearsal: digest, verdict: rehearsal.verdict, failing })
     }
 
-    fn apply(&self, directive: &Directive, txn: TransactionId, pins: &[IndexPin], begun: bool) -> io::Result<Outcome> {
+    fn apply(&self, directive: &Directive, txn: TransactionId, begun: bool) -> io::Result<Outcome> {
         let dir = self.config.transactions().join(txn.to_string());
         let mut journal = Journal::open(&dir, self.disk.clone())?;
         match journal.accepted() {
             Some((known, _)) if known == directive.id && begun => {}
             Some(_) => return Ok(refused(format!("{txn} is known already; nothing is done twice"))),
-            None => match self.prepare(directive, txn, pins, &dir) {
+            None => match self.prepare(directive, txn, &dir) {
                 Err(outcome) => return Ok(outcome),
                 Ok(undo_until) => {
                     lock(&self.keeper).change(|state| {
@@ -167,11 +170,11 @@ impl Executor {
         self.drive(&dir, journal)
     }
 
-    fn prepare(&self, directive: &Directive, txn: TransactionId, pins: &[IndexPin], dir: &Path) -> Result<fother_core::Timestamp, Outcome> {
+    fn prepare(&self, directive: &Directive, txn: TransactionId, dir: &Path) -> Result<fother_core::Timestamp, Outcome> {
         let base = self.fresh_base().map_err(|error| Outcome::Replan { why: error })?;
         let approved = verify::apply(&self.config, &self.store, &directive.order, self.identity.host, base, self.clock.now())?;
         let replan = |why: String| Outcome::Replan { why };
-        self.check_archives(pins, &approved.cohort.changes).map_err(replan)?;
+        self.check_archives(&approved.pins, &approved.cohort.changes).map_err(replan)?;
         let (need, free) = (approved.rehearsal.space_bytes, self.host.space_bytes());
         if free < need {
             return Err(replan(format!("the transaction needs {need} bytes and {free} are free; make room on the host")));

@@ -29,6 +29,7 @@ pub mod text;
 pub mod time;
 pub mod version;
 pub mod window;
+pub mod witness;
 
 pub use digest::Digest;
 pub use time::Timestamp;

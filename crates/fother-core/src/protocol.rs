@@ -68,6 +68,8 @@ pub struct Enrol {
     pub csr: String,
     /// Host name, for people.
     pub hostname: String,
+    /// Public key that the host cosigns checkpoints with: Ed25519, 64 hexadecimal digits.
+    pub cosigner: String,
     /// Read-only: the host refuses to rehearse and apply until switched on at the host itself.
     pub observe: bool,
 }
@@ -148,7 +150,7 @@ pub enum Outcome {
         txn: TransactionId,
         /// Why.
         why: String,
-        /// Paths compared with the state before.
+        /// Paths that were read anew after the host was put back and compared with the state before; 0: nothing had been begun.
         paths_compared: u64,
         /// Differences; empty: exact.
         differences: Vec<String>,
@@ -234,4 +236,7 @@ pub struct CheckInAnswer {
     pub wants_inventory: bool,
     /// The newest checkpoint.
     pub checkpoint: Option<String>,
+    /// Proof that it continues the checkpoint of the check-in (RFC 6962 section 2.1.2).
+    #[serde(default)]
+    pub consistency: Vec<Digest>,
 }

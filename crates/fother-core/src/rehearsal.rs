@@ -114,6 +114,28 @@ pub struct Rehearsal {
 }
 
 impl Rehearsal {
+    /// A report on nothing yet: it passes until something speaks against it.
+    #[must_use]
+    pub fn begun(base: Digest, changes: Vec<PackageChange>) -> Self {
+        Self {
+            base,
+            changes,
+            verdict: Verdict::Passes,
+            reasons: Vec::new(),
+            breakages: Vec::new(),
+            footprint: Vec::new(),
+            restarts: Vec::new(),
+            reboot: Vec::new(),
+            conflicts: Vec::new(),
+            exercised: Vec::new(),
+            undo: UndoProof::default(),
+            moved: Vec::new(),
+            apply_ms: 0,
+            total_ms: 0,
+            space_bytes: 0,
+        }
+    }
+
     /// Name of this report.
     ///
     /// # Errors

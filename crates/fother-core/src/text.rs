@@ -16,9 +16,31 @@ pub fn printable(text: &str, chars_max: usize) -> String {
     out
 }
 
+/// `text` made [`printable`] and cut so that it takes at most `bytes_max` bytes between the quotes of canonical JSON.
+#[must_use]
+pub fn stored(text: &str, bytes_max: usize) -> String {
+    let mut shown = printable(text, bytes_max);
+    let mut bytes = 0;
+    let end = shown.char_indices().find_map(|(at, c)| {
+        bytes += if c == '"' || c == '\\' { 2 } else { c.len_utf8() };
+        (bytes > bytes_max).then_some(at)
+    });
+    shown.truncate(end.unwrap_or(shown.len()));
+    shown
+}
+
 #[cfg(test)]
 mod tests {
-    use super::printable;
+    use super::{printable, stored};
+
+    #[test]
+    fn what_is_stored_fits_whatever_it_holds() {
+        for text in ["\"".repeat(50), "\u{1}\\\"é".repeat(50), "x".repeat(50)] {
+            let json = serde_json::to_string(&stored(&text, 41)).unwrap();
+            assert!(json.len() <= 43, "{json}");
+        }
+        assert_eq!(stored("abc", 41), "abc");
+    }
 
     #[test]
     fn terminal_sequences_and_overrides_cannot_act() {

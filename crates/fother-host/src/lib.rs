@@ -11,9 +11,10 @@ pub mod patchers;
 pub mod reboot;
 pub mod rehearse;
 pub mod resolve;
-pub mod root;
 pub mod scan;
 pub mod services;
 pub mod sockets;
 pub mod transact;
 pub mod undo;
+
+pub use fother_feeds::root;

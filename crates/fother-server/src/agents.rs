@@ -70,12 +70,10 @@ async fn enrol(Held(engine): Shared, Json(enrol): Json<Enrol>) -> Answer<Json<En
 
 /// Lets a host in that shows a good token.
 pub(crate) fn admit(engine: &Engine, enrol: &Enrol) -> Result<Enrolled, Error> {
-    let hash = Digest::of_kind("token", enrol.secret.as_bytes());
     let (ms, random) = engine.fresh()?;
     let host = HostId::new(ms, random);
     let (certificate, digest) = engine.identity.certify(&enrol.csr, host, engine.clock.now())?;
-    engine
-        .commit(&host.to_string(), |state, now| Ok(vec![decide::enrol(state, hash, host, &enrol.hostname, digest, enrol.observe, now)?]))?;
+    engine.commit(&host.to_string(), |state, now| Ok(vec![decide::enrol(state, host, enrol, digest, now)?]))?;
     lock(&engine.heard).entry(host).or_default().at = engine.clock.now();
     tracing::info!(%host, "a host enrolled");
     Ok(Enrolled {
@@ -117,12 +115,14 @@ pub(crate) fn take_check_in(engine: &Engine, host: HostId, report: &CheckIn) -> 
         Some(_) => Vec::new(),
     };
     let known = state.hosts.get(&host);
+    let (checkpoint, consistency) = engine.continuation(host, report.checkpoint.as_deref())?;
     Ok(CheckInAnswer {
         acknowledged: known.map_or(0, |known| known.acknowledged),
         directives,
         next_check_in_s: if is_awaited(&state, host, now) { AWAITED_S } else { QUIET_S },
         wants_inventory: known.is_none_or(|known| known.inventory != Some(report.inventory)),
-        checkpoint: Some(engine.checkpoint()),
+        checkpoint: Some(checkpoint),
+        consistency,
     })
 }
 

@@ -6,3 +6,4 @@ pub(crate) mod harness;
 mod hostile;
 mod refusals;
 mod wire;
+mod witness;

@@ -77,28 +77,8 @@ fn unknown(report: &mut Rehearsal, why: String) {
     }
 }
 
-fn empty(request: &RehearseRequest) -> Rehearsal {
-    Rehearsal {
-        base: request.base,
-        changes: request.changes.clone(),
-        verdict: Verdict::Passes,
-        reasons: Vec::new(),
-        breakages: Vec::new(),
-        footprint: Vec::new(),
-        restarts: Vec::new(),
-        reboot: Vec::new(),
-        conflicts: Vec::new(),
-        exercised: Vec::new(),
-        undo: UndoProof::default(),
-        moved: Vec::new(),
-        apply_ms: 0,
-        total_ms: 0,
-        space_bytes: 0,
-    }
-}
-
 fn once(request: &RehearseRequest, progress: &mut dyn FnMut(Progress)) -> Rehearsal {
-    let mut report = empty(request);
+    let mut report = Rehearsal::begun(request.base, request.changes.clone());
     stop_stale(&request.work);
     clean(&request.work);
     let result = can_hold_upper(&request.work).map_err(Error::Clone).and_then(|()| {

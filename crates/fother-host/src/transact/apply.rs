@@ -44,6 +44,9 @@ pub struct ApplyResult {
     pub applied: Option<Applied>,
     /// Why it was not done.
     pub error: Option<String>,
+    /// Where everything was put back: paths that were read anew afterwards and compared with their pre-images.
+    #[serde(default)]
+    pub compared: u64,
 }
 
 /// Where recovery has brought a transaction.
@@ -180,12 +183,12 @@ fn put_back(
     progress(Progress::new("undo", 0, "putting everything back"));
     append(&request.journal, &Step::Undoing { why: why.to_owned(), on_conflict: OnConflict::Overwrite })?;
     undo::restore(Path::new("/"), &request.undo_archive, OnConflict::Overwrite)?;
-    let differences = undo::verify(Path::new("/"), &request.undo_archive)?;
+    let comparison = undo::compare(Path::new("/"), &request.undo_archive)?;
     units::restart_after_undo(active, false, progress)?;
-    if differences.is_empty() {
-        append(&request.journal, &Step::Undone)?;
+    if comparison.differences.is_empty() {
+        append(&request.journal, &Step::Undone { compared: comparison.paths })?;
     }
-    Ok(differences)
+    Ok(comparison.differences)
 }
 
 /// Brings a transaction that was killed at any point to exactly before or exactly after.
@@ -205,7 +208,7 @@ pub fn recover(request: &ApplyRequest, progress: &mut dyn FnMut(Progress)) -> Re
     let done = steps.iter().find_map(|step| if let Step::Restarted { applied } = step { Some(applied.clone()) } else { None });
     let before = Ok(Recovered { outcome: Outcome::Before, applied: None });
     match steps.last() {
-        None | Some(Step::Intent { .. } | Step::Captured | Step::Abandoned { .. } | Step::Undone) => before,
+        None | Some(Step::Intent { .. } | Step::Captured | Step::Abandoned { .. } | Step::Undone { .. }) => before,
         Some(Step::Started { .. }) => {
             stop_leftovers(&request.id);
             dpkg::wait_for_locks(RECOVER_WAIT_S)?;
@@ -248,7 +251,7 @@ pub fn undo_transaction(
     }
     let steps = steps(journal)?;
     match steps.last() {
-        Some(Step::Undone) => return Ok(RestoreReport { already: true, ..RestoreReport::default() }),
+        Some(Step::Undone { compared }) => return Ok(RestoreReport { compared: *compared, ..undo::restored_before(archive)? }),
         Some(Step::Sealed | Step::Undoing { .. }) => {}
         Some(_) => return Err(ApplyError::Request("the transaction was not finished; recover it".to_owned())),
         None => return Err(ApplyError::Request(format!("{} knows of no transaction", journal.display()))),
@@ -275,15 +278,16 @@ fn go_back(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<RestoreReport, ApplyError> {
     progress(Progress::new("undo", 0, "putting everything back"));
-    let report = undo::restore(Path::new("/"), archive, on_conflict)?;
-    let mut differences = undo::verify(Path::new("/"), archive)?;
+    let mut report = undo::restore(Path::new("/"), archive, on_conflict)?;
+    let undo::Comparison { paths, mut differences } = undo::compare(Path::new("/"), archive)?;
+    report.compared = paths;
     differences.retain(|line| !report.left.iter().any(|path| line.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with(": "))));
     progress(Progress::new("undo", 70, "restarting services"));
     units::restart_after_undo(active, mapping, progress)?;
     if !differences.is_empty() {
         return Err(ApplyError::NotUndone { output: "undo".to_owned(), differences });
     }
-    append(journal, &Step::Undone)?;
+    append(journal, &Step::Undone { compared: report.compared })?;
     Ok(report)
 }
 
@@ -323,11 +327,12 @@ pub fn run_from_file(path: &Path) -> Result<ApplyResult, ApplyError> {
     } else {
         recover(&request, &mut progress)
     };
+    let compared = compared(&request.journal)?;
     let result = match result {
-        Ok(Recovered { outcome, applied }) => ApplyResult { id: request.id, outcome: Some(outcome), applied, error: None },
+        Ok(Recovered { outcome, applied }) => ApplyResult { id: request.id, outcome: Some(outcome), applied, error: None, compared },
         Err(error) => {
             let outcome = (error.unchanged() && !in_between(&request.journal)).then_some(Outcome::Before);
-            ApplyResult { id: request.id, outcome, applied: None, error: Some(error.to_string()) }
+            ApplyResult { id: request.id, outcome, applied: None, error: Some(error.to_string()), compared }
         }
     };
     let bytes = serde_json::to_vec(&result).map_err(|error| ApplyError::Request(error.to_string()))?;
@@ -335,9 +340,17 @@ pub fn run_from_file(path: &Path) -> Result<ApplyResult, ApplyError> {
     Ok(result)
 }
 
+/// Paths that were compared where the journal ends with everything put back.
+fn compared(journal: &Path) -> Result<u64, ApplyError> {
+    Ok(match steps(journal)?.last() {
+        Some(Step::Undone { compared }) => *compared,
+        _ => 0,
+    })
+}
+
 /// Whether the journal says that something was begun and neither finished nor undone.
 fn in_between(journal: &Path) -> bool {
-    let settled = |step: &Step| matches!(step, Step::Intent { .. } | Step::Captured | Step::Abandoned { .. } | Step::Undone);
+    let settled = |step: &Step| matches!(step, Step::Intent { .. } | Step::Captured | Step::Abandoned { .. } | Step::Undone { .. });
     steps(journal).map_or(true, |steps| steps.last().is_some_and(|step| !settled(step)))
 }
 

@@ -19,14 +19,14 @@ struct Running {
     web: SocketAddr,
     dir: tempfile::TempDir,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Result<(), crate::Error>>>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         drop(self.stop.take());
-        let ended = self.thread.take().unwrap().join();
-        assert!(ended.is_ok() || std::thread::panicking());
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(ended.is_none_or(|ended| matches!(ended, Ok(Ok(())))) || std::thread::panicking());
     }
 }
 
@@ -51,7 +51,7 @@ fn start() -> Running {
     let web = options.web_listener.as_ref().unwrap().local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let archives = canned(dir.path());
-    let thread = std::thread::spawn(move || run_with(options, archives, async { drop(stopped.await) }).unwrap());
+    let thread = std::thread::spawn(move || run_with(options, archives, async { drop(stopped.await) }));
     let running = Running { agents, web, dir, stop: Some(stop), thread: Some(thread) };
     let began = Instant::now();
     while UnixStream::connect(running.dir.path().join("run").join(SOCKET)).is_err() {
@@ -165,4 +165,27 @@ fn the_socket_answers_in_problems_and_the_page_to_localhost_only() {
     assert_eq!(page("evil.invalid").0, 421);
     let changing = exchange(&mut TcpStream::connect(server.web).unwrap(), "localhost", "POST /api/v1/tokens", b"{}").unwrap();
     assert_eq!(changing.0, 404);
+}
+
+#[test]
+fn a_second_server_on_one_data_directory_is_refused_and_named_the_first() {
+    let server = start();
+    let again = crate::engine::Engine::open(&server.dir.path().join("data"), policy(), trust(), canned(server.dir.path()));
+    let Err(error @ crate::Error::Taken { .. }) = again.map(drop) else { panic!() };
+    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+    server.token();
+}
+
+#[test]
+fn a_server_whose_log_was_taken_over_ends_and_says_by_whom() {
+    let mut server = start();
+    let data = server.dir.path().join("data");
+    // As on a file system whose locks do not reach the other machine.
+    std::fs::remove_file(data.join(crate::sole::LOCK)).unwrap();
+    let _other = crate::engine::Engine::open(&data, policy(), trust(), canned(server.dir.path())).unwrap();
+    // Whether it still answers before it ends does not matter.
+    let mut stream = UnixStream::connect(server.dir.path().join("run").join(SOCKET)).unwrap();
+    let _ = exchange(&mut stream, "localhost", "POST /api/v1/tokens", br#"{"labels":{}}"#);
+    let ended = server.thread.take().unwrap().join().unwrap();
+    assert!(matches!(ended, Err(crate::Error::Taken { .. })), "{ended:?}");
 }

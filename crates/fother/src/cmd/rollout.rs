@@ -178,7 +178,10 @@ fn note(phase: &Phase) -> String {
         Phase::Replan { why } | Phase::Refused { why } | Phase::Failed { why } => why.clone(),
         Phase::RolledBack { why, exact, paths_compared, .. } => {
             let proof = if *exact { "exact" } else { "NOT exact" };
-            format!("{proof}, {paths_compared} paths compared: {why}")
+            match paths_compared {
+                0 => format!("nothing had been begun: {why}"),
+                _ => format!("{proof}, {paths_compared} paths compared: {why}"),
+            }
         }
     };
     fother_core::text::printable(&text, 160)
