@@ -179,15 +179,18 @@ impl Host for LiveHost {
 
     fn progress(&self, transaction: &Transaction) -> Result<Progress, HostError> {
         let run = self.transact(transaction);
-        if let Some(result) = run.result::<ApplyResult>()? {
-            return Self::judge(&result);
-        }
-        if run.is_active()? {
-            return Ok(Progress::Running);
-        }
-        // It may have ended between the two questions.
-        if let Some(result) = run.result::<ApplyResult>()? {
-            return Self::judge(&result);
+        let active = run.is_active()?;
+        match run.result::<ApplyResult>()? {
+            Some(result) if result.outcome.is_some() => return Self::judge(&result),
+            _ if active => return Ok(Progress::Running),
+            // Going back failed half way, perhaps for a passing reason: the same subcommand goes on from its journal.
+            Some(result) => {
+                let Err(why) = Self::judge(&result) else { return Self::judge(&result) };
+                tracing::warn!(%why, "recovering again");
+                run.launch().map_err(|error| HostError(format!("{why}; {error}")))?;
+                return Ok(Progress::Running);
+            }
+            None => {}
         }
         let begun = std::fs::metadata(Self::journal(transaction)).is_ok_and(|meta| meta.len() > 0);
         if !begun {

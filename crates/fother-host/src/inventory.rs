@@ -107,7 +107,7 @@ pub fn collect(root: &Root) -> Result<Inventory, Error> {
         inventory.hostname = printable(&rustix::system::uname().nodename().to_string_lossy(), WORD_CHARS_MAX);
         inventory.kernel = printable(&running.kernel, WORD_CHARS_MAX);
         inventory.boot_id = word(root, "/proc/sys/kernel/random/boot_id");
-        inventory.reboot = reboot::answer(&inventory.packages, &running);
+        inventory.reboot = reboot::with_services(reboot::answer(&inventory.packages, &running), &services.services);
         inventory.services = services.services;
         inventory.unknown.extend(services.unknown);
     } else {

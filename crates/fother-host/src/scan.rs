@@ -167,7 +167,9 @@ pub fn scan(root: &Root, lists: Option<&Path>, advisories: Option<&Advisories>) 
     let (services, reboot) = match live {
         Some(live) => {
             unknown.extend(live.unknown);
-            (live.services, reboot::answer(&facts.database.packages, &reboot::Running::here()))
+            let kernel = reboot::answer(&facts.database.packages, &reboot::Running::here());
+            let reboot = reboot::with_services(kernel, &live.services);
+            (live.services, reboot)
         }
         None => {
             unknown.push("services: this root is not running here".into());

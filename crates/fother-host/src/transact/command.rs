@@ -50,6 +50,7 @@ pub(crate) fn wait(child: &mut Child, limit: Duration, mut each: impl FnMut()) -
 /// Runs a program to its end and returns its output; any failure carries the last lines.
 pub(crate) fn output(command: &mut Command, limit_s: u64) -> Result<String, ApplyError> {
     let (ok, text, tail) = lenient(command, limit_s)?;
+    let tail = if tail.is_empty() { "it said nothing; it may have been killed".to_owned() } else { tail };
     if ok { Ok(text) } else { Err(ApplyError::Tool { program: command.get_program().to_string_lossy().into_owned(), output: tail }) }
 }
 

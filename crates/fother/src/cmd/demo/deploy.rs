@@ -68,7 +68,7 @@ pub fn verify(fleet: &mut Fleet) -> Result<(), Failure> {
             return Err(Failure::new(FAILED, format!("{host} gave no answer to `fother scan`"), ""));
         };
         open += updates.iter().filter(|update| update["name"] != "lab-site").count();
-        reboots += usize::from(scan["data"]["reboot"].get("needed").is_some() || scan["data"]["reboot"]["state"] == "needed");
+        reboots += usize::from(scan["data"]["reboot"]["answer"] == "needed");
         let services = scan["data"]["restarts"].as_array().cloned().unwrap_or_default();
         stale.extend(services.iter().map(|service| service["unit"].as_str().unwrap_or_default().trim_end_matches(".service").to_owned()));
     }
@@ -80,7 +80,7 @@ pub fn verify(fleet: &mut Fleet) -> Result<(), Failure> {
     let running = match stale.is_empty() {
         true => "every service runs what is installed".to_owned(),
         false => {
-            format!("restarted, but for {} (they need a reboot: said of {reboots} hosts)", stale.into_iter().collect::<Vec<_>>().join(", "))
+            format!("restarted, but for {}: reboot due on {reboots} hosts, and said so", stale.into_iter().collect::<Vec<_>>().join(", "))
         }
     };
     fleet.summary.figure("running versions", running);
