@@ -195,7 +195,7 @@ impl Host {
             reports: self.pending.clone(),
             seen: self.seen,
             checkpoint: None,
-            clock: Timestamp(0),
+            clock: crate::clock::Clock::start().now(),
             observe: false,
         }
     }
