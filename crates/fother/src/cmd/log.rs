@@ -3,7 +3,7 @@
 use super::{Context, status::text};
 use crate::{
     cli::Log,
-    failure::{FAILED, FINE, Failure},
+    failure::{FAILED, FINE, Failure, USAGE},
     output::{Format, envelope},
 };
 use fother_core::{Timestamp, event::Event, state::State};
@@ -80,8 +80,12 @@ pub fn check(data_dir: &Path) -> Result<(VerifyReport, State), Failure> {
             "keep this directory as it is, and compare with the agents' checkpoints",
         )
     };
-    let identity = Identity::open(data_dir, Timestamp(0))?;
+    if !data_dir.join(fother_store::DATABASE).exists() {
+        let what = format!("{} is no data directory of a server", data_dir.display());
+        return Err(Failure::new(USAGE, what, "give the one that `fother serve` was started with, by --data-dir"));
+    }
     let store = Store::open_read_only(data_dir)?;
+    let identity = Identity::open(data_dir, Timestamp(0))?;
     let Some((_, note)) = store.latest_checkpoint()? else {
         return Err(bad("there is no checkpoint".to_owned()));
     };
