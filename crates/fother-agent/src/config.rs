@@ -94,7 +94,11 @@ impl Config {
     /// Where `agent.toml` cannot be written.
     pub fn observe(&self, on: bool) -> io::Result<()> {
         let path = self.etc.join("agent.toml");
-        let text = format!("# true: neither rehearsals nor changes on this host.\nobserve = {on}\n");
+        let repair = self.repairs();
+        let text = format!(
+            "# true: neither rehearsals nor changes on this host.\nobserve = {on}\n\
+             # true: what somebody left half-configured is finished (`dpkg --configure -a`) before updates are looked for.\nrepair = {repair}\n"
+        );
         std::fs::create_dir_all(&self.etc)?;
         durable::Disk::default().replace(&path, text.as_bytes())?;
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644))
@@ -108,6 +112,13 @@ impl Config {
             Err(error) => error.kind() != io::ErrorKind::NotFound,
         }
     }
+
+    /// Whether what somebody else left unfinished may be repaired here: `repair = true` in `agent.toml`. Anything unreadable counts as no.
+    #[must_use]
+    pub fn repairs(&self) -> bool {
+        let text = std::fs::read_to_string(self.etc.join("agent.toml")).unwrap_or_default();
+        !self.observes() && toml::from_str::<Switches>(&text).is_ok_and(|switches| switches.repair)
+    }
 }
 
 /// `/etc/fother/agent.toml`.
@@ -117,6 +128,9 @@ pub struct Switches {
     /// Read-only: neither rehearsals nor changes.
     #[serde(default)]
     pub observe: bool,
+    /// Finish what somebody left half-configured.
+    #[serde(default)]
+    pub repair: bool,
 }
 
 /// What enrolment pinned, root-owned, for the executor.

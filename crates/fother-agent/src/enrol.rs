@@ -62,8 +62,15 @@ pub enum EnrolError {
         detail: String,
     },
     /// Clocks.
-    #[error("this host's clock and the server's differ by {seconds} seconds: set the clock (timedatectl set-ntp true) and try again")]
+    #[error(
+        "this host's clock says {here}, the server's {server}: they differ by {seconds} s, at most {CLOCK_S_MAX} are accepted; \
+         set the clock (timedatectl set-ntp true) and try again"
+    )]
     Clock {
+        /// This host's time.
+        here: String,
+        /// The server's.
+        server: String,
         /// Server minus host.
         seconds: i64,
     },
@@ -142,17 +149,10 @@ fn hostname() -> String {
 fn ask(options: &EnrolOptions, ca: &[u8], enrol: Enrol) -> Result<Enrolled, EnrolError> {
     let http = tls::client(&options.server, ca, None)?;
     let body = serde_json::to_vec(&enrol).map_err(|error| EnrolError::Answer(error.to_string()))?;
+    // Any answer tells the server's time; the token is not spent before the clocks agree.
+    check_clock(&http.get(tls::url("/agent/v1/enrol")).call().map_err(meaning)?)?;
     let sent = http.post(tls::url("/agent/v1/enrol")).header("content-type", "application/json").send(&body[..]);
-    let mut answer = sent.map_err(|error| {
-        let why = error.to_string();
-        let lower = why.to_lowercase();
-        if lower.contains("notvalidyet") || lower.contains("expired") || lower.contains("not valid yet") {
-            EnrolError::Validity { now: SystemClock.now().to_string(), why }
-        } else {
-            EnrolError::Http(error)
-        }
-    })?;
-    check_clock(&answer)?;
+    let mut answer = sent.map_err(meaning)?;
     let status = answer.status().as_u16();
     let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(EnrolError::Http)?;
     match status {
@@ -162,11 +162,26 @@ fn ask(options: &EnrolOptions, ca: &[u8], enrol: Enrol) -> Result<Enrolled, Enro
     }
 }
 
+/// A certificate that is not valid now is, more often than not, a wrong clock.
+fn meaning(error: ureq::Error) -> EnrolError {
+    let why = error.to_string();
+    let lower = why.to_lowercase();
+    if lower.contains("notvalidyet") || lower.contains("expired") || lower.contains("not valid yet") {
+        EnrolError::Validity { now: SystemClock.now().to_string(), why }
+    } else {
+        EnrolError::Http(error)
+    }
+}
+
 fn check_clock(answer: &Response<Body>) -> Result<(), EnrolError> {
     let Some(date) = answer.headers().get("date").and_then(|date| date.to_str().ok()) else { return Ok(()) };
     let Ok(server) = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(date) else { return Ok(()) };
-    let seconds = server.as_second() - i64::try_from(SystemClock.now().ms() / 1000).unwrap_or(i64::MAX);
-    if seconds.abs() > CLOCK_S_MAX { Err(EnrolError::Clock { seconds }) } else { Ok(()) }
+    let here = SystemClock.now();
+    let seconds = server.as_second() - i64::try_from(here.ms() / 1000).unwrap_or(i64::MAX);
+    if seconds.abs() <= CLOCK_S_MAX {
+        return Ok(());
+    }
+    Err(EnrolError::Clock { here: here.to_string(), server: server.to_string(), seconds })
 }
 
 fn write(

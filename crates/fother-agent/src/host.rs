@@ -90,6 +90,13 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// Where no clone can be made.
     fn rehearse(&self, cohort: &Cohort, base: Digest, debs: &Path, work: &Path, bisect: bool) -> Result<Rehearsed, HostError>;
+    /// Finishes what somebody left unfinished in the package manager's database; says which packages. Only where the host's own policy allows it.
+    ///
+    /// # Errors
+    /// Where it stays unfinished.
+    fn repair(&self) -> Result<Vec<String>, HostError> {
+        Ok(Vec::new())
+    }
     /// Starts the transaction in a unit of its own and returns at once. Called at most once per transaction.
     ///
     /// # Errors

@@ -170,6 +170,10 @@ impl Host for LiveHost {
         run.finish(REHEARSE_LIMIT)
     }
 
+    fn repair(&self) -> Result<Vec<String>, HostError> {
+        fother_host::transact::repair(LOCK_WAIT_S).map_err(told)
+    }
+
     fn start(&self, transaction: &Transaction) -> Result<(), HostError> {
         let run = self.transact(transaction);
         durable::private_dir(&transaction.dir.join("work")).map_err(told)?;

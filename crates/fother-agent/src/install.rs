@@ -1,7 +1,7 @@
 //! Installs the two services on a systemd host, or removes them; runs as root and says what it writes.
 
 use crate::{
-    config::{Config, NETWORK_USER},
+    config::{Config, Identity, NETWORK_USER},
     enrol::{EnrolError, EnrolOptions, enrol},
 };
 use fother_core::{approval::Trust, id::HostId};
@@ -136,11 +136,12 @@ pub fn agent_unit(binary: &Path) -> String {
     )
 }
 
-fn install_trust(config: &Config, path: &Path) -> Result<(), InstallError> {
+/// A trust file that can be used, before anything is written.
+fn read_trust(path: &Path) -> Result<String, InstallError> {
     let bad = |why: String| InstallError::Trust { path: path.to_owned(), why };
     let text = fs::read_to_string(path).map_err(|error| bad(error.to_string()))?;
     Trust::parse(&text).map_err(|error| bad(error.to_string()))?;
-    write(&config.etc.join("trust.toml"), &text, 0o600)
+    Ok(text)
 }
 
 /// Enrols this host, makes the user, writes the units, starts them.
@@ -151,19 +152,29 @@ pub fn install(options: &InstallOptions) -> Result<HostId, InstallError> {
     if !rustix::process::geteuid().is_root() {
         return Err(InstallError::NotRoot);
     }
+    let identity = Path::new("/var/lib/fother/agent").join(Identity::FILE);
+    if identity.exists() {
+        return Err(EnrolError::Already(identity).into());
+    }
+    let trust = options.trust.as_deref().map(read_trust).transpose()?;
+    let new_user = find_user(NETWORK_USER).is_none();
     let (uid, gid) = network_user()?;
     let config = Config::system(Path::new("/"), uid, gid, options.binary.clone());
+    let host = enrol(&config, &options.enrol).inspect_err(|_| {
+        // A host that could not enrol is left as it was.
+        if new_user {
+            let _ = run("userdel", &[NETWORK_USER]);
+        }
+    })?;
     let file = |path: &Path, source| InstallError::File { path: path.to_owned(), source };
-    fs::create_dir_all("/var/lib/fother").map_err(|error| file(Path::new("/var/lib/fother"), error))?;
     fs::set_permissions("/var/lib/fother", fs::Permissions::from_mode(0o755)).map_err(|error| file(Path::new("/var/lib/fother"), error))?;
-    if let Some(trust) = &options.trust {
-        install_trust(&config, trust)?;
+    if let Some(trust) = trust {
+        write(&config.etc.join("trust.toml"), &trust, 0o600)?;
     }
     let switches = config.etc.join("agent.toml");
     if options.enrol.observe || !switches.exists() {
-        config.observe(options.enrol.observe).map_err(|source| InstallError::File { path: switches.clone(), source })?;
+        config.observe(options.enrol.observe).map_err(|source| file(&switches, source))?;
     }
-    let host = enrol(&config, &options.enrol)?;
     write(&Path::new("/").join(EXECUTOR_UNIT), &executor_unit(&options.binary), 0o644)?;
     write(&Path::new("/").join(AGENT_UNIT), &agent_unit(&options.binary), 0o644)?;
     run("systemctl", &["daemon-reload"])?;
@@ -181,7 +192,7 @@ pub fn uninstall(config: &Config) -> Result<PathBuf, InstallError> {
     }
     run("systemctl", &["disable", "--now", "fother-agent.service", "fother-executor.service"])?;
     let units = [Path::new("/").join(EXECUTOR_UNIT), Path::new("/").join(AGENT_UNIT)];
-    let identity = [config.data.join(crate::config::Identity::FILE), config.data.join("state.json")];
+    let identity = [config.data.join(Identity::FILE), config.data.join("state.json")];
     for path in units.iter().chain(&identity) {
         match fs::remove_file(path) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(InstallError::File { path: path.clone(), source }),

@@ -9,6 +9,7 @@ use crate::{
 use fother_core::{
     Digest,
     protocol::{CheckIn, CheckInAnswer, VERSION},
+    text::printable,
 };
 use std::{
     fs::{self, OpenOptions},
@@ -29,6 +30,9 @@ pub const CHECK_IN_S_MAX: u32 = 3600;
 pub const BUSY: Duration = Duration::from_secs(1);
 /// Largest answer to a check-in, in bytes.
 pub const ANSWER_BYTES_MAX: u64 = 20 << 20;
+/// Largest problem document that is read, in bytes, and how much of it is repeated, in characters.
+const PROBLEM_BYTES_MAX: u64 = 64 << 10;
+const PROBLEM_CHARS_MAX: usize = 500;
 /// Attempts to fetch one file before the next check-in.
 pub const FETCH_ATTEMPTS: u32 = 3;
 
@@ -45,12 +49,14 @@ pub enum NetworkError {
     #[error("the server cannot be reached: {0}")]
     Http(#[from] ureq::Error),
     /// It says no.
-    #[error("the server answers {status} to {what}")]
+    #[error("the server answers {status} to {what}: {why}")]
     Status {
         /// To what.
         what: String,
         /// HTTP status.
         status: u16,
+        /// What it said.
+        why: String,
     },
     /// Its answer is malformed.
     #[error("the server's answer to a check-in cannot be read: {0}")]
@@ -240,9 +246,15 @@ fn part(need: &Need) -> String {
     format!("{}.part", need.digest().hex())
 }
 
-fn fine(what: &str, answer: Response<Body>) -> Result<Response<Body>, NetworkError> {
+fn fine(what: &str, mut answer: Response<Body>) -> Result<Response<Body>, NetworkError> {
     let status = answer.status().as_u16();
-    if (200..300).contains(&status) { Ok(answer) } else { Err(NetworkError::Status { what: what.to_owned(), status }) }
+    if (200..300).contains(&status) {
+        return Ok(answer);
+    }
+    let text = answer.body_mut().with_config().limit(PROBLEM_BYTES_MAX).read_to_vec().unwrap_or_default();
+    let problem: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
+    let why = printable(problem["detail"].as_str().unwrap_or("it does not say why"), PROBLEM_CHARS_MAX);
+    Err(NetworkError::Status { what: what.to_owned(), status, why })
 }
 
 /// The wait after `failures` errors in a row, with up to a quarter of jitter.

@@ -396,7 +396,11 @@ pub fn rollback(state: &State, id: RolloutId, reason: String) -> Result<Data, Re
         return refuse("nothing-to-undo", format!("no host of {id} carries its change"), "see `fother rollout watch`");
     }
     let over = |other: &&crate::rollout::Rollout| {
-        other.id > id && other.hosts.iter().any(|(host, phase)| done.contains(host) && (carries(phase) || !phase.is_settled()))
+        let begun = |phase: &Phase| match phase {
+            Phase::Waiting => other.ended.is_none(),
+            phase => carries(phase) || !phase.is_settled(),
+        };
+        other.id > id && other.hosts.iter().any(|(host, phase)| done.contains(host) && begun(phase))
     };
     if let Some(later) = state.rollouts.values().find(over) {
         let what = format!("{} came later to some of these hosts", later.id);

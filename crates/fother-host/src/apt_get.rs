@@ -65,6 +65,8 @@ pub fn simulate(places: Places<'_>, command: &[&str]) -> Result<Vec<Step>, Error
         format!("Dir::State::Lists={}/", places.lists.display()),
         format!("Dir::Cache={}/cache/", places.scratch.display()),
         format!("Dir::Etc::Preferences={}", places.preferences.display()),
+        // apt writes its planner's input there even when it only simulates.
+        format!("Dir::Log={}/log/", places.scratch.display()),
         "Dir::Cache::pkgcache=".into(),
         "Dir::Cache::srcpkgcache=".into(),
         "Debug::NoLocking=1".into(),

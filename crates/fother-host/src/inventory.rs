@@ -59,7 +59,7 @@ impl Facts {
             sources::read(&root.handle_path()).map_err(|error| Error::Sources { path: root.path().display().to_string(), error })?;
         let conf = Conf::read(root);
         let mut unknown = std::mem::take(&mut database.unknown);
-        let distribution = distribution(root, &mut unknown);
+        let distribution = read_distribution(root, &mut unknown);
         unknown.extend(sources.unknown.iter().chain(&conf.unknown).cloned());
         if database.architectures.is_empty() {
             unknown.push("architecture: no package names one".into());
@@ -125,7 +125,13 @@ fn word(root: &Root, path: &str) -> String {
     printable(text.lines().next().unwrap_or_default().trim(), WORD_CHARS_MAX)
 }
 
-fn distribution(root: &Root, unknown: &mut Vec<String>) -> Distribution {
+/// What a root calls itself, also where nothing else of it can be read; empty where it does not say.
+#[must_use]
+pub fn distribution(root: &Root) -> Distribution {
+    read_distribution(root, &mut Vec::new())
+}
+
+fn read_distribution(root: &Root, unknown: &mut Vec<String>) -> Distribution {
     let read = |path: &str| root.text(path, SMALL_FILE_BYTES_MAX);
     let text = read("/etc/os-release").or_else(|_| read("/usr/lib/os-release")).unwrap_or_else(|error| {
         unknown.push(format!("distribution: {error}"));

@@ -48,7 +48,7 @@ pub(crate) fn image(archive: &Archive, progress: &mut dyn FnMut(Progress)) -> Re
     if root.exists() {
         return Ok(Image { root });
     }
-    sweep(&home);
+    remove_unfinished(&home)?;
     progress(Progress::Stage("building the base image (kept for the next time)".into()));
     let unfinished = Image { root: home.join("unfinished") };
     make_dir(&unfinished.root)?;
@@ -59,6 +59,8 @@ pub(crate) fn image(archive: &Archive, progress: &mut dyn FnMut(Progress)) -> Re
         role_layer(&unfinished, role)?;
     }
     fs::rename(&unfinished.root, &root).map_err(io("put in place", &root))?;
+    // Only now: an archive that cannot be reached must not cost the image that is there.
+    sweep(&home, &root);
     Ok(Image { root })
 }
 
@@ -78,14 +80,20 @@ fn digest(archive: &Archive, key: &[u8], keys: &[u8]) -> String {
     hash.finalize().iter().take(16).map(|b| format!("{b:02x}")).collect()
 }
 
-/// Removes images that were not finished, or that another recipe made and no lab uses.
-fn sweep(home: &Path) {
+fn remove_unfinished(home: &Path) -> Result<()> {
+    let unfinished = home.join("unfinished");
+    match fs::remove_dir_all(&unfinished) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io("remove", &unfinished)(e)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes images that another recipe made and no lab uses.
+fn sweep(home: &Path, new: &Path) {
     let in_use = fs::read_dir(cache().join("labs")).is_ok_and(|mut d| d.next().is_some());
-    for entry in fs::read_dir(home).into_iter().flatten().flatten() {
-        let unfinished = entry.file_name() == "unfinished";
-        if entry.path().is_dir() && (unfinished || !in_use) {
-            let _ = fs::remove_dir_all(entry.path());
-        }
+    let entries = fs::read_dir(home).into_iter().flatten().flatten().map(|entry| entry.path());
+    for other in entries.filter(|path| path.is_dir() && path != new && !in_use) {
+        let _ = fs::remove_dir_all(other);
     }
 }
 

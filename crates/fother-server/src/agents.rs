@@ -16,7 +16,8 @@ use axum::{
     routing::{get, post, put},
 };
 use fother_core::{
-    Digest, canonical, decide,
+    Digest, Timestamp, canonical, decide,
+    directive::SKEW_MS_MAX,
     id::HostId,
     inventory::Inventory,
     protocol::{BLOB_BYTES_MAX, CHECK_IN_BYTES_MAX, CheckIn, CheckInAnswer, Enrol, Enrolled, Outcome, Report},
@@ -88,6 +89,7 @@ pub(crate) fn admit(engine: &Engine, enrol: &Enrol) -> Result<Enrolled, Error> {
 async fn check_in(Held(engine): Shared, Extension(peer): Extension<Peer>, Json(report): Json<CheckIn>) -> Answer<Json<CheckInAnswer>> {
     let host = host_of(&engine, peer)?;
     bounded(&engine, host, 0)?;
+    same_time(host, &report, engine.clock.now())?;
     blocking(move || take_check_in(&engine, host, &report)).await.map(Json)
 }
 
@@ -124,6 +126,17 @@ pub(crate) fn take_check_in(engine: &Engine, host: HostId, report: &CheckIn) -> 
         checkpoint: Some(checkpoint),
         consistency,
     })
+}
+
+/// A host with another clock would misjudge windows, expiries and archives: it is not heard until its clock is right.
+fn same_time(host: HostId, report: &CheckIn, now: Timestamp) -> Result<(), Error> {
+    let apart_ms = report.clock.ms().abs_diff(now.ms());
+    if apart_ms <= SKEW_MS_MAX {
+        return Ok(());
+    }
+    let what = format!("the host's clock says {}, the server's {now}: they are {} s apart", report.clock, apart_ms / 1_000);
+    tracing::warn!(%host, "a check-in was refused: {what}");
+    refuse("clock", what, format!("at most {} s are accepted: set the clock that is wrong (timedatectl set-ntp true)", SKEW_MS_MAX / 1_000))
 }
 
 /// Number of packages of a new inventory; nothing while its blob was not sent.

@@ -97,7 +97,9 @@ impl Engine {
 
     fn members<'a>(&self, state: &'a State, group: &str) -> Result<Vec<(HostId, &'a Host)>, Error> {
         let Some(group) = self.policy.group.get(group) else {
-            return Err(Error::Input(plan::Error::NoGroup(group.to_owned()).to_string()));
+            let known: Vec<&str> = self.policy.group.keys().map(String::as_str).collect();
+            let what = plan::Error::NoGroup(group.to_owned()).to_string();
+            return refuse("unknown-group", what, format!("known: {}; groups are declared in the policy file", known.join(", ")));
         };
         let mut members = Vec::new();
         for (id, host) in state.hosts.iter().filter(|(_, host)| !host.retired) {

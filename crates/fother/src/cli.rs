@@ -1,6 +1,10 @@
-//! The command line: nouns, verbs, examples. No behaviour.
+//! The command line: nouns, verbs, examples of what runs on one machine. No behaviour.
 
-use crate::output::Format;
+mod fleet;
+
+pub use fleet::{Archive, Change, Host, Log, Plan, Rollout};
+
+use crate::{output::Format, sure::Sure};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -30,41 +34,50 @@ pub enum Command {
     #[command(after_help = "Examples:\n  fother scan\n  fother scan --root /mnt/image --format json\n  fother scan --fail-on security")]
     Scan(Scan),
     /// Rehearse the upgrade of this machine on a clone of it, undo included. Changes nothing.
-    #[command(after_help = "Examples:\n  sudo fother rehearse\n  sudo fother rehearse openssl libssl3")]
+    #[command(
+        after_help = "Examples:\n  sudo fother rehearse\n  sudo fother rehearse openssl libssl3\n  sudo fother rehearse --format json --no-bisect"
+    )]
     Rehearse(Rehearse),
     /// The control plane: one data directory, nothing else to set up.
     #[command(after_help = "Example:\n  fother serve --data-dir /var/lib/fother/server --policy fother.toml --approvers approvers.toml")]
     Serve(Serve),
     /// The agent on a host.
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  sudo fother agent install --server https://patch.example:7443 --token-file token\n  sudo fother agent show"
+    )]
     Agent(Agent),
     /// Fleet at a glance.
+    #[command(after_help = "Example:\n  fother status --format json")]
     Status,
     /// Hosts.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  fother host ls\n  fother host show web-1")]
     Host(Host),
     /// Archives that updates come from.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  fother archive update\n  fother archive ls")]
     Archive(Archive),
     /// Plans: exact, pinned by digest.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  fother plan new web\n  fother plan show 1f0c")]
     Plan(Plan),
     /// Changes: a plan, its rehearsal, approvals.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  fother change ls\n  fother change submit 1f0c --key ~/.ssh/id_ed25519")]
     Change(Change),
     /// Rollouts: canary, waves, gates, rollback.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  fother rollout ls\n  fother rollout watch")]
     Rollout(Rollout),
     /// The log: every decision, verifiable.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  fother log show\n  sudo fother log verify")]
     Log(Log),
     /// A disposable fleet of real systemd hosts on this machine.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Examples:\n  sudo fother lab up --hosts 3\n  sudo fother lab down")]
     Lab(Lab),
     /// The whole lifecycle, once around, on a lab fleet.
     #[command(after_help = "Examples:\n  sudo fother demo\n  sudo fother demo --hosts 5 --keep")]
     Demo(Demo),
-    /// Shell completions.
+    /// Shell completions: bash, zsh, fish and others.
+    #[command(
+        after_help = "Examples:\n  fother completions bash > /etc/bash_completion.d/fother\n  fother completions zsh > _fother\n  fother completions fish > ~/.config/fish/completions/fother.fish"
+    )]
     Completions {
         /// Which shell.
         shell: clap_complete::Shell,
@@ -96,6 +109,9 @@ pub struct Rehearse {
     /// Do not look for the smallest failing set.
     #[arg(long)]
     pub no_bisect: bool,
+    /// How long to wait for another package manager, in seconds.
+    #[arg(long, default_value_t = 30)]
+    pub lock_wait: u64,
 }
 
 /// `fother serve`.
@@ -142,17 +158,35 @@ pub enum Agent {
         /// Read-only: patching is switched on at this host later.
         #[arg(long)]
         observe: bool,
+        /// Whether to do it.
+        #[command(flatten)]
+        sure: Sure,
     },
+    /// Remove the services and the enrolment; journals and undo archives stay.
+    #[command(after_help = "Example:\n  sudo fother agent uninstall --yes")]
+    Uninstall {
+        /// Whether to do it.
+        #[command(flatten)]
+        sure: Sure,
+    },
+    /// What this host is enrolled with, and its transactions.
+    #[command(after_help = "Example:\n  sudo fother agent show")]
+    Show,
     /// Run one half of the agent (the services do).
+    #[command(after_help = "Example:\n  fother agent run --half network")]
     Run {
         /// `executor` (root) or `network` (unprivileged).
         #[arg(long, value_parser = ["executor", "network"])]
         half: String,
     },
     /// Undo a transaction of this host; works with the server gone.
+    #[command(after_help = "Examples:\n  sudo fother agent undo\n  sudo fother agent undo txn_01m8e3vn1bf6q9ecteb984c6et --dry-run")]
     Undo {
         /// The transaction; without it, the transactions are listed.
         transaction: Option<String>,
+        /// Whether to do it.
+        #[command(flatten)]
+        sure: Sure,
     },
     /// Whether this host only observes; `on` makes it read-only, `off` lets approved changes in. Only root of this host can say so.
     #[command(after_help = "Examples:\n  fother agent observe\n  sudo fother agent observe off")]
@@ -160,6 +194,9 @@ pub enum Agent {
         /// `on` or `off`; without it, what is so now.
         #[arg(value_parser = ["on", "off"])]
         to: Option<String>,
+        /// Whether to do it.
+        #[command(flatten)]
+        sure: Sure,
     },
     /// Hand a signed directive to this host's executor as the network half would, which verifies it all the same.
     #[command(after_help = "Example, for a host without a network:\n  sudo fother agent offer directive.json")]
@@ -193,205 +230,13 @@ pub enum Agent {
     },
 }
 
-/// `fother host …`.
-#[derive(Debug, Subcommand)]
-pub enum Host {
-    /// All hosts.
-    Ls,
-    /// One host.
-    Show {
-        /// Id or host name.
-        host: String,
-    },
-    /// A one-time enrolment token, valid for an hour.
-    #[command(after_help = "Example:\n  fother host token --label role=web --label zone=a > token")]
-    Token {
-        /// Labels that the host gets.
-        #[arg(long = "label", value_name = "KEY=VALUE")]
-        labels: Vec<String>,
-    },
-    /// Let a host go for good; it stops counting in budgets.
-    Retire {
-        /// Id or host name.
-        host: String,
-        /// Do it.
-        #[arg(long)]
-        yes: bool,
-    },
-}
-
-/// `fother archive …`.
-#[derive(Debug, Subcommand)]
-pub enum Archive {
-    /// Acquire and verify the newest state of each archive.
-    Update,
-    /// What is known.
-    Ls,
-}
-
-/// `fother plan …`.
-#[derive(Debug, Subcommand)]
-pub enum Plan {
-    /// Let hosts resolve, group them, name the result.
-    #[command(after_help = "Examples:\n  fother plan new web\n  fother plan new web --exclude lab-site")]
-    New {
-        /// Group of the policy.
-        group: String,
-        /// Source packages to leave out.
-        #[arg(long, value_delimiter = ',')]
-        exclude: Vec<String>,
-        /// Why they are left out.
-        #[arg(long, default_value = "left out by the author")]
-        because: String,
-    },
-    /// Rehearse each cohort on a clone of one of its hosts, and wait.
-    Rehearse {
-        /// Plan digest or its first digits.
-        plan: String,
-        /// Do not look for the smallest failing set.
-        #[arg(long)]
-        no_bisect: bool,
-    },
-    /// A plan, its cohorts and their rehearsals.
-    Show {
-        /// Plan digest or its first digits.
-        plan: String,
-    },
-    /// All plans.
-    Ls,
-}
-
-/// `fother change …`.
-#[derive(Debug, Subcommand)]
-pub enum Change {
-    /// Submit a rehearsed plan.
-    Submit {
-        /// Plan digest or its first digits.
-        plan: String,
-        /// The author's SSH key, as for `ssh-keygen -Y sign -f`.
-        #[arg(long)]
-        key: PathBuf,
-        /// Accept a unit that the rehearsal could not exercise.
-        #[arg(long)]
-        acknowledge: Vec<String>,
-    },
-    /// Show plan, rehearsal, risk, window and rollback, then sign.
-    Approve {
-        /// Change id.
-        change: String,
-        /// The approver's SSH key.
-        #[arg(long)]
-        key: PathBuf,
-        /// Sign without asking.
-        #[arg(long)]
-        yes: bool,
-    },
-    /// Say no.
-    Reject {
-        /// Change id.
-        change: String,
-        /// Why.
-        #[arg(long)]
-        reason: String,
-    },
-    /// A change as its approvers see it.
-    Show {
-        /// Change id.
-        change: String,
-    },
-    /// All changes.
-    Ls,
-}
-
-/// `fother rollout …`.
-#[derive(Debug, Subcommand)]
-pub enum Rollout {
-    /// Start an approved change.
-    Start {
-        /// Change id.
-        change: String,
-        /// Stay and watch.
-        #[arg(long)]
-        watch: bool,
-    },
-    /// Watch until it ends.
-    Watch {
-        /// Rollout id; the newest if left out.
-        rollout: Option<String>,
-    },
-    /// Stand still.
-    Pause {
-        /// Rollout id.
-        rollout: String,
-    },
-    /// Go on.
-    Resume {
-        /// Rollout id.
-        rollout: String,
-    },
-    /// Stop for good; hosts that are at work finish.
-    Abort {
-        /// Rollout id.
-        rollout: String,
-        /// Do it.
-        #[arg(long)]
-        yes: bool,
-    },
-    /// Undo what it did, host by host within the budget; the newest rollout of a host first.
-    Rollback {
-        /// Rollout id.
-        rollout: String,
-        /// Do it.
-        #[arg(long)]
-        yes: bool,
-        /// Stay and watch.
-        #[arg(long)]
-        watch: bool,
-    },
-}
-
-/// `fother log …`.
-#[derive(Debug, Subcommand)]
-pub enum Log {
-    /// Events, newest last.
-    Show {
-        /// From this event on; negative counts from the end.
-        #[arg(long, default_value_t = -50, allow_hyphen_values = true)]
-        from: i64,
-    },
-    /// Check the whole log: tree, stored bytes, checkpoint, cosignatures, fold. Needs no server.
-    #[command(after_help = "Examples:\n  sudo fother log verify\n  fother log verify audit.tar --key fother-server/log+…")]
-    Verify {
-        /// An exported file, instead of a data directory.
-        #[arg(requires = "key")]
-        file: Option<PathBuf>,
-        /// The log's key, as `fother log key` printed it on the server or as a host pinned it; or a file that holds it. Never taken from the export.
-        #[arg(long)]
-        key: Option<String>,
-        /// The server's data directory.
-        #[arg(long, default_value = "/var/lib/fother/server")]
-        data_dir: PathBuf,
-    },
-    /// Write the log, its tree, its newest checkpoint and the hosts' cosignatures to a tar file, for an auditor.
-    Export {
-        /// The file; must not exist.
-        file: PathBuf,
-        /// The server's data directory.
-        #[arg(long, default_value = "/var/lib/fother/server")]
-        data_dir: PathBuf,
-    },
-    /// Print the public key that checkpoints are signed with.
-    Key {
-        /// The server's data directory.
-        #[arg(long, default_value = "/var/lib/fother/server")]
-        data_dir: PathBuf,
-    },
-}
-
 /// `fother lab …`.
 #[derive(Debug, Subcommand)]
 pub enum Lab {
     /// Build and boot a fleet.
+    #[command(
+        after_help = "Examples:\n  sudo fother lab up --hosts 3\n  sudo fother lab up --mirror http://mirror.example/debian --name other"
+    )]
     Up {
         /// Number of hosts.
         #[arg(long, default_value_t = 5)]
@@ -402,14 +247,25 @@ pub enum Lab {
         /// Name of the lab.
         #[arg(long, default_value = "lab")]
         name: String,
+        /// Whether to do it.
+        #[command(flatten)]
+        sure: Sure,
     },
+    /// All labs on this machine.
+    #[command(after_help = "Example:\n  fother lab ls")]
+    Ls,
     /// Hosts of a lab.
+    #[command(
+        visible_alias = "show",
+        after_help = "Examples:\n  sudo fother lab status\n  sudo fother lab status --name other --format json"
+    )]
     Status {
         /// Name of the lab.
         #[arg(long, default_value = "lab")]
         name: String,
     },
-    /// Run a command on a host.
+    /// Run a command on a host; the exit code is its own.
+    #[command(after_help = "Example:\n  sudo fother lab exec web-1 -- systemctl --failed")]
     Exec {
         /// Name of the lab.
         #[arg(long, default_value = "lab")]
@@ -421,14 +277,19 @@ pub enum Lab {
         command: Vec<String>,
     },
     /// Put a version of `lab-site` into the lab's archive: first, good, or one that is broken in its own way.
+    #[command(after_help = "Examples:\n  sudo fother lab publish good\n  sudo fother lab publish 1.1")]
     Publish {
         /// Name of the lab.
         #[arg(long, default_value = "lab")]
         name: String,
-        /// Which: its version, such as 1.1.
+        /// Which: its version, such as 1.1, or its name.
         version: String,
+        /// Whether to do it.
+        #[command(flatten)]
+        sure: Sure,
     },
-    /// Leave nothing behind.
+    /// Take a lab down and leave nothing behind.
+    #[command(after_help = "Examples:\n  sudo fother lab down\n  sudo fother lab down --name other --purge")]
     Down {
         /// Name of the lab.
         #[arg(long, default_value = "lab")]
@@ -436,6 +297,9 @@ pub enum Lab {
         /// Remove the cached base, too.
         #[arg(long)]
         purge: bool,
+        /// Whether to do it.
+        #[command(flatten)]
+        sure: Sure,
     },
     /// Keep a lab running (started by `lab up`).
     #[command(hide = true)]
@@ -460,4 +324,53 @@ pub struct Demo {
     /// Archive to build from instead of the machine's own.
     #[arg(long)]
     pub mirror: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    fn visit(command: &clap::Command, path: &str, each: &mut dyn FnMut(&clap::Command, &str)) {
+        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help") {
+            let path = format!("{path} {}", sub.get_name());
+            each(sub, &path);
+            visit(sub, &path, each);
+        }
+    }
+
+    #[test]
+    fn every_command_has_a_purpose_and_examples_that_parse() {
+        let mut seen = 0;
+        visit(&Cli::command(), "fother", &mut |command, path| {
+            assert!(command.get_about().is_some_and(|about| !about.to_string().contains('\n')), "{path} says no purpose in one line");
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples: Vec<&str> =
+                help.lines().filter_map(|line| line.trim().trim_start_matches("sudo ").strip_prefix("fother ")).collect();
+            assert!(!examples.is_empty(), "{path} --help shows no example");
+            for example in examples {
+                let words = example.split(" > ").next().unwrap_or_default();
+                let words: Vec<&str> = std::iter::once("fother").chain(words.split_whitespace()).collect();
+                assert!(Cli::try_parse_from(&words).is_ok(), "the example of {path} does not parse: {example}");
+                assert!(format!("fother {example}").starts_with(path), "the example of {path} is of another command: {example}");
+                seen += 1;
+            }
+        });
+        assert!(seen > 40, "only {seen} examples were looked at");
+    }
+
+    #[test]
+    fn what_can_be_listed_can_be_shown() {
+        let command = Cli::command();
+        for noun in ["host", "archive", "plan", "change", "rollout", "lab"] {
+            let verbs: Vec<String> = command
+                .find_subcommand(noun)
+                .into_iter()
+                .flat_map(clap::Command::get_subcommands)
+                .flat_map(|verb| verb.get_name_and_visible_aliases())
+                .map(str::to_owned)
+                .collect();
+            assert!(["ls", "show"].iter().all(|verb| verbs.iter().any(|known| known == verb)), "{noun}: {verbs:?}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Talks to the server over its unix socket; who calls is told by socket credentials.
 
-use crate::failure::{FAILED, Failure, REFUSED};
+use crate::failure::{FAILED, Failure, REFUSED, USAGE};
 use bytes::Bytes;
 use fother_core::Digest;
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -105,5 +105,10 @@ fn problem(status: u16, bytes: &[u8]) -> Failure {
     let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
     let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     let what = [text("detail"), text("title"), format!("the server answered {status}")].into_iter().find(|text| !text.is_empty());
-    Failure::new(if status < 500 { REFUSED } else { FAILED }, what.unwrap_or_default(), text("hint"))
+    let code = match status {
+        400 | 404 => USAGE,
+        401..500 => REFUSED,
+        _ => FAILED,
+    };
+    Failure::new(code, what.unwrap_or_default(), text("hint"))
 }

@@ -45,10 +45,10 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Scan(arguments) => scan::run(&context, &arguments),
         Command::Rehearse(arguments) => rehearse::run(&context, &arguments),
         Command::Serve(arguments) => serve::run(&context, arguments),
-        Command::Agent(verb) => agent::run(verb),
+        Command::Agent(verb) => agent::run(&context, verb),
         Command::Status => status::run(&context),
         Command::Host(verb) => host::run(&context, verb),
-        Command::Archive(verb) => archive::run(&context, &verb),
+        Command::Archive(verb) => archive::run(&context, verb),
         Command::Plan(verb) => plan::run(&context, verb),
         Command::Change(verb) => change::run(&context, verb),
         Command::Rollout(verb) => rollout::run(&context, verb),
@@ -56,7 +56,9 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Lab(verb) => lab::run(&context, verb),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "fother", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "fother", &mut script);
+            print!("{}", String::from_utf8_lossy(&script));
             Ok(FINE)
         }
     }

@@ -221,7 +221,7 @@ fn wrong_tokens_other_servers_wrong_clocks_and_second_enrolments_each_have_their
     let wrong = Token { secret: "b".repeat(32), ..server.token.clone() };
     assert!(matches!(try_with(&wrong.text()), EnrolError::TokenRefused { status: 403, .. }));
     server.shared.lock().unwrap().date = "Sat, 11 Jul 2020 10:12:49 GMT".to_owned();
-    assert!(matches!(try_with(&server.token.text()), EnrolError::Clock { seconds } if seconds < 0));
+    assert!(matches!(try_with(&server.token.text()), EnrolError::Clock { seconds, .. } if seconds < 0));
     server.shared.lock().unwrap().date.clear();
     assert!(!bench.config.data.join(Identity::FILE).exists());
     enrol(&bench.config, &options(&bench, &server, &server.token.text())).unwrap();

@@ -153,6 +153,7 @@ fn observe(checks: &[Check], ask: &dyn Fn(&Check) -> CheckAnswer, watch_s: u64) 
         }
         watch(&mut seen, Duration::from_secs(watch_s));
     }
+    seen.data = super::data::of_services();
     seen.listeners = super::judge::listeners();
     seen.answers = checks.iter().map(|check| (check.name().to_owned(), ask(check))).collect();
     seen.reboot_required = Path::new("/run/reboot-required").exists() || Path::new("/var/run/reboot-required").exists();

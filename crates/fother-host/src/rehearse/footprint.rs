@@ -1,6 +1,6 @@
 //! The exact footprint of a change: what really differs between the clone before and after; reads the layers only.
 
-use super::{Error, io_at, layers::Layers};
+use super::{Error, data::SERVICE_DATA, io_at, layers::Layers};
 use crate::{
     manifest::{exempt, names},
     undo::{
@@ -114,9 +114,6 @@ pub(super) fn footprint(before: &BTreeMap<String, State>, after: &BTreeMap<Strin
     }
     entries.into_iter().map(|(path, effect)| FootprintEntry { path, effect }).collect()
 }
-
-/// Trees whose files services write on their own; what appears there after the transaction is theirs.
-const SERVICE_DATA: &[&str] = &["/var/", "/srv/", "/home/", "/root/", "/opt/"];
 
 /// Paths that differ after the undo, and paths that somebody wrote after the transaction had ended.
 pub(super) fn compare(

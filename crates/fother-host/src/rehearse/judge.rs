@@ -32,6 +32,9 @@ pub struct Observation {
     pub answers: BTreeMap<String, CheckAnswer>,
     /// A package has asked for a reboot.
     pub reboot_required: bool,
+    /// Paths and trees that running services write on their own.
+    #[serde(default)]
+    pub data: BTreeSet<String>,
 }
 
 /// What listens now, from `/proc/net` (proc_net(5)): TCP in state LISTEN, UDP unconnected, below the ephemeral ports.
@@ -133,6 +136,12 @@ pub(super) fn exercised(before: &Observation, after: &Observation, on_host: &BTr
         }
     }
     out
+}
+
+/// What listens on a host whose services no manager of ours knows, and does not in the clone: nobody exercised it.
+pub(super) fn idle_listeners(before: &Observation, on_host: &BTreeSet<String>) -> Vec<Exercised> {
+    let note = || "listens on the host, not in the clone".to_owned();
+    on_host.difference(&before.listeners).map(|what| Exercised { unit: what.clone(), exercised: false, note: note() }).collect()
 }
 
 /// Units that were started anew between two observations.

@@ -2,6 +2,7 @@
 
 mod bisect;
 mod clone;
+mod data;
 mod driver;
 mod footprint;
 mod judge;

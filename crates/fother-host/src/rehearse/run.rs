@@ -3,6 +3,7 @@
 use super::{
     Error, MOVED_MAX, RehearseRequest,
     clone::{Clone, stop_stale},
+    data,
     driver::{After, Order, Undone, put},
     footprint, io_at, judge,
     judge::Observation,
@@ -143,17 +144,22 @@ fn session(request: &RehearseRequest, report: &mut Rehearsal, progress: &mut dyn
         return Ok(());
     }
     progress(Progress::new("undo", 0, "undoing it in the clone and comparing"));
-    undo_and_compare(report, &layers, &mut talk, &before, request)
+    let data = before.data.union(&after.seen.data).cloned().collect();
+    undo_and_compare(report, &layers, &mut talk, (&before, data), request)
 }
 
 fn judge_after(report: &mut Rehearsal, before: &Observation, after: &After, booted: bool) {
     let on_host = if units::systemd_runs() { units::show().unwrap_or_default() } else { BTreeMap::new() };
     report.exercised = judge::exercised(before, &after.seen, &on_host);
+    if !units::systemd_runs() {
+        report.exercised.extend(judge::idle_listeners(before, &judge::listeners()));
+    }
     for why in judge::unanswered(before) {
         unknown(report, why);
     }
     if !booted {
-        report.reasons.push("the clone has no systemd to boot: packages and undo were rehearsed, no service was exercised".to_owned());
+        let why = "the clone has no systemd to boot: packages and undo were rehearsed, no service was exercised".to_owned();
+        if report.exercised.is_empty() { report.reasons.push(why) } else { unknown(report, why) }
     }
     if let Some(trouble) = &after.trouble {
         let why = printable_lines(trouble);
@@ -198,10 +204,16 @@ fn undo_and_compare(
     report: &mut Rehearsal,
     layers: &Layers,
     talk: &mut Talk<'_>,
-    before: &Observation,
+    (before, data): (&Observation, BTreeSet<String>),
     request: &RehearseRequest,
 ) -> Result<(), Error> {
-    let touched = footprint::candidates(layers)?;
+    let mut touched = footprint::candidates(layers)?;
+    // No service's own data is put back under it; files that packages bring are not a service's own.
+    let mut packaged = package_files(&layers.earlier, &touched)?;
+    packaged.extend(package_files(&layers.merged, &touched)?);
+    let own: BTreeSet<String> =
+        touched.iter().filter(|path| data::tree_of(path, &data).is_some() && !packaged.contains(*path)).cloned().collect();
+    touched.retain(|path| !own.contains(path));
     let (old, new) = (footprint::states(&layers.earlier, &touched)?, footprint::states(&layers.merged, &touched)?);
     report.footprint = footprint::footprint(&old, &new);
     let archive = talk.exchange.join("undo");
@@ -220,18 +232,39 @@ fn undo_and_compare(
     talk.stop();
     let mut touched = footprint::candidates(layers)?;
     touched.extend(undo::paths(&archive)?);
+    touched.retain(|path| data::tree_of(path, &data).is_none() || packaged.contains(path));
     let (old, end) = (footprint::states(&layers.earlier, &touched)?, footprint::states(&layers.merged, &touched)?);
     let (differences, written) = footprint::compare(&old, &end, &report.footprint);
     report.undo = UndoProof { paths_compared: old.len() as u64, differences, exempt: written };
     report.undo.differences.extend(restored.trouble.map(|why| printable(&why, 1_000)));
     let broken = judge::newly_broken(before, &undone.seen);
     report.undo.differences.extend(broken.into_iter().map(|broken| format!("after the undo, {}: {}", broken.what, broken.why)));
+    for tree in own.iter().filter_map(|path| data::tree_of(path, &data)).collect::<BTreeSet<_>>() {
+        report.undo.exempt.push(format!("{tree}: a running service's own data"));
+        report.reasons.push(printable(
+            &format!("{tree} is a running service's own data: going back leaves it as it is then, so keep a backup of it"),
+            300,
+        ));
+    }
     report.undo.exempt.extend(EXEMPT.iter().map(|(path, reason)| format!("{path}: {reason}")));
     if !report.undo.differences.is_empty() {
         report.verdict = Verdict::Breaks;
         report.reasons.push(format!("the undo is not exact: {} differences", report.undo.differences.len()));
     }
     Ok(())
+}
+
+/// Of `paths`, those that the clone's package database knows as files of packages.
+fn package_files(root: &Path, paths: &BTreeSet<String>) -> Result<BTreeSet<String>, Error> {
+    let info = root.join("var/lib/dpkg/info");
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(&info).map_err(io_at(info.display().to_string()))?.flatten() {
+        if entry.path().extension().is_some_and(|ending| ending == "list") {
+            let text = fs::read_to_string(entry.path()).map_err(io_at(entry.path().display().to_string()))?;
+            found.extend(text.lines().filter(|line| paths.contains(*line)).map(str::to_owned));
+        }
+    }
+    Ok(found)
 }
 
 /// The host's end of the talk with the driver. What the clone says is hostile: bounded, never followed.

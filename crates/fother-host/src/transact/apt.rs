@@ -180,7 +180,7 @@ fn read_status(status: &mut BufReader<File>, failed: &mut Option<String>, progre
             continue;
         };
         match kind {
-            "pmerror" if failed.is_none() => *failed = Some(printable(package.rsplit('/').next().unwrap_or(package), 100)),
+            "pmerror" if failed.is_none() => *failed = Some(printable(bare_name(package), 100)),
             "pmstatus" => {
                 let percent = percent.split('.').next().and_then(|whole| whole.parse().ok()).unwrap_or(0_u8).min(100);
                 progress(Progress::new("install", percent, printable(what, 200)));
@@ -188,6 +188,12 @@ fn read_status(status: &mut BufReader<File>, failed: &mut Option<String>, progre
             _ => {}
         }
     }
+}
+
+/// The package that apt means: it says a name, or the path of a file.
+fn bare_name(package: &str) -> &str {
+    let file = package.rsplit('/').next().unwrap_or(package);
+    if file.ends_with(".deb") { file.split('_').next().unwrap_or(file) } else { file }
 }
 
 #[cfg(test)]
@@ -211,7 +217,7 @@ mod tests {
         let (mut failed, mut seen) = (None, Vec::new());
         write!(writer, "pmstatus:nginx:41.66:Unpacking nginx (amd64)\npmsta").unwrap();
         read_status(&mut reader, &mut failed, &mut |progress| seen.push(progress.percent));
-        write!(writer, "tus:nginx:55.0:x\npmerror:/var/cache/lab-site:60:script: failed\n").unwrap();
+        write!(writer, "tus:nginx:55.0:x\npmerror:/var/cache/lab-site_1.1_all.deb:60:script: failed\n").unwrap();
         read_status(&mut reader, &mut failed, &mut |progress| seen.push(progress.percent));
         assert_eq!((seen, failed.as_deref()), (vec![41, 55], Some("lab-site")));
     }

@@ -18,6 +18,7 @@ use std::{
 };
 
 const TOOL_S_MAX: u64 = 60;
+const REPAIR_S_MAX: u64 = 900;
 const LOCKS: [&str; 2] = ["/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock"];
 /// Most files that one package may hold.
 const FILES_MAX: usize = 1_000_000;
@@ -87,8 +88,29 @@ pub fn unclean() -> Result<Vec<String>, ApplyError> {
     Ok(out)
 }
 
-/// Waits until nobody holds dpkg's locks.
-pub(super) fn wait_for_locks(wait_s: u64) -> Result<(), ApplyError> {
+/// Finishes what somebody left unfinished (`dpkg --configure -a`), keeping the administrator's configuration files; what it was.
+///
+/// # Errors
+/// [`ApplyError::Unclean`] with what is unfinished still.
+pub fn repair(wait_s: u64) -> Result<Vec<String>, ApplyError> {
+    let unfinished = unclean()?;
+    if unfinished.is_empty() {
+        return Ok(unfinished);
+    }
+    wait_for_locks(wait_s)?;
+    let mut dpkg = command::tool("dpkg");
+    dpkg.args(["--force-confdef", "--force-confold", "--configure", "-a"]).env("DEBIAN_FRONTEND", "noninteractive");
+    // Its own exit code says less than what is unfinished afterwards.
+    command::lenient(&mut dpkg, REPAIR_S_MAX)?;
+    let packages = unclean()?;
+    if packages.is_empty() { Ok(unfinished) } else { Err(ApplyError::Unclean { packages }) }
+}
+
+/// Waits until nobody holds dpkg's locks, at most `wait_s` seconds.
+///
+/// # Errors
+/// [`ApplyError::Locked`] with the process that holds one.
+pub fn wait_for_locks(wait_s: u64) -> Result<(), ApplyError> {
     let start = Instant::now();
     loop {
         let Some((holder, lock)) = LOCKS.iter().find_map(|lock| Some((holder(lock)?, *lock))) else { return Ok(()) };

@@ -12,7 +12,7 @@ mod repo;
 pub mod units;
 
 pub use apply::{ApplyRequest, ApplyResult, Recovered, apply, recover, run_from_file, undo_transaction};
-pub use dpkg::{conffile_conflicts, unclean};
+pub use dpkg::{conffile_conflicts, repair, unclean, wait_for_locks};
 pub use journal::{Step, steps};
 pub use units::systemd_runs;
 

@@ -27,19 +27,13 @@ pub(super) fn build(tx: &Transaction) -> Result<PathBuf, ApplyError> {
         let Some(from) = deb(&tx.debs, change) else { continue };
         let stanza = stanza(change, &from)?;
         let Some((version, offer)) = change.to.as_ref().zip(change.offer.as_ref()) else { continue };
-        let name = format!("{}_{}_{}.deb", change.name, version.as_str().replace(':', "%3a"), change.arch);
+        let name = file_name(change, version.as_str());
         let to = repo.join(&name);
         if fs::hard_link(&from, &to).is_err() {
             fs::copy(&from, &to).map_err(io_at(from.display().to_string()))?;
         }
         let size = fs::metadata(&to).map_err(io_at(to.display().to_string()))?.len();
-        let _ = write!(
-            packages,
-            "{}\nFilename: ./{}\nSize: {size}\nSHA256: {}\n\n",
-            stanza.trim_end(),
-            name.replace("%3a", "%253a"),
-            offer.sha256.hex()
-        );
+        let _ = write!(packages, "{}\nFilename: ./{name}\nSize: {size}\nSHA256: {}\n\n", stanza.trim_end(), offer.sha256.hex());
     }
     let release = format!(
         "Origin: fother\nLabel: fother\nDate: Thu, 01 Jan 1970 00:00:00 UTC\nSHA256:\n {} {} Packages\n",
@@ -49,6 +43,11 @@ pub(super) fn build(tx: &Transaction) -> Result<PathBuf, ApplyError> {
     fs::write(repo.join("Packages"), packages).map_err(io_at("Packages"))?;
     fs::write(repo.join("Release"), release).map_err(io_at("Release"))?;
     Ok(repo)
+}
+
+/// A name without `:` and `%`: versions of apt differ in how often they encode and decode those on the way to a file.
+fn file_name(change: &PackageChange, version: &str) -> String {
+    format!("{}_{}_{}.deb", change.name, version.replace([':', '%'], "_"), change.arch)
 }
 
 /// The package's own control data, which must say what the plan says.
@@ -67,4 +66,24 @@ fn stanza(change: &PackageChange, deb: &Path) -> Result<String, ApplyError> {
         return Err(ApplyError::Request(format!("{} holds more than one stanza of control data", deb.display())));
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files_hold_nothing_that_apt_would_encode_in_its_own_way() {
+        let change = PackageChange {
+            name: "libcap2".to_owned(),
+            arch: "amd64".to_owned(),
+            source: "libcap2".to_owned(),
+            from: None,
+            to: None,
+            offer: None,
+            class: fother_core::package::UpdateClass::Bugfix,
+            closes: Vec::new(),
+        };
+        assert_eq!(file_name(&change, "1:2.66-4+deb12u3+b1"), "libcap2_1_2.66-4+deb12u3+b1_amd64.deb");
+    }
 }

@@ -235,7 +235,7 @@ impl Host {
             reports: self.pending.clone(),
             seen: self.seen,
             checkpoint: self.note.clone(),
-            clock: Timestamp(0),
+            clock: crate::clock::Clock::start().now(),
             observe: false,
         }
     }

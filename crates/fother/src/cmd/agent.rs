@@ -1,8 +1,11 @@
 //! `fother agent`: the two halves on a host, their installation, and the undo that needs no server.
 
+use super::Context;
 use crate::{
     cli::Agent,
     failure::{FAILED, FINE, Failure, REFUSED, USAGE},
+    output::{Format, envelope, table},
+    sure::Sure,
 };
 use fother_agent::{
     Config,
@@ -18,6 +21,7 @@ use fother_agent::{
 use fother_core::{
     directive::DIRECTIVE_BYTES_MAX,
     policy::{Check, CheckAnswer},
+    protocol::Outcome,
 };
 use std::{
     path::{Path, PathBuf},
@@ -25,14 +29,30 @@ use std::{
 };
 
 /// Runs the command.
-pub fn run(verb: Agent) -> Result<u8, Failure> {
+pub fn run(context: &Context, verb: Agent) -> Result<u8, Failure> {
     match verb {
-        Agent::Install { server, token_file, trust, observe } => {
+        Agent::Install { server, token_file, trust, observe, sure } => {
             Failure::need_root("installing the agent")?;
+            if !sure.go(&format!("enrol this host at {server} and start the agent's two services")) {
+                return Ok(FINE);
+            }
             let enrol = EnrolOptions { server, token_file, observe };
             let host = install::install(&InstallOptions { enrol, binary: std::env::current_exe()?, trust })?;
             println!("{host}");
             Ok(FINE)
+        }
+        Agent::Uninstall { sure } => {
+            Failure::need_root("removing the agent")?;
+            let config = config()?;
+            if sure.ask("stop the agent and forget this host's enrolment; journals and undo archives stay")? {
+                let kept = install::uninstall(&config)?;
+                println!("removed; `fother agent undo` still works with what is below {}", kept.display());
+            }
+            Ok(FINE)
+        }
+        Agent::Show => {
+            Failure::need_root("reading the agent's identity")?;
+            show(context)
         }
         Agent::Run { half } if half == "executor" => {
             Failure::need_root("the executor")?;
@@ -45,29 +65,20 @@ pub fn run(verb: Agent) -> Result<u8, Failure> {
             fother_agent::network::run(&config()?)?;
             Ok(FINE)
         }
-        Agent::Undo { transaction: None } => {
-            for (txn, step) in fother_agent::undo::list(&config()?)? {
-                println!("{txn}  {step:?}");
-            }
-            Ok(FINE)
+        Agent::Undo { transaction: None, sure: _ } => {
+            Failure::need_root("reading the transactions of this host")?;
+            transactions(context)
         }
-        Agent::Undo { transaction: Some(text) } => {
-            Failure::need_root("undoing a transaction")?;
-            let txn = text.parse().map_err(|error| Failure::new(USAGE, format!("{error}"), "see `fother agent undo`"))?;
+        Agent::Undo { transaction: Some(text), sure } => undo(&text, sure),
+        Agent::Observe { to: Some(to), sure } => {
+            Failure::need_root("switching this host between observing and patching")?;
             let config = config()?;
-            let host = LiveHost { binary: config.binary.clone() };
-            let outcome = fother_agent::undo::undo_cli(&config, &host, &SystemClock, txn)?;
-            println!("{}", outcome.brief());
-            Ok(FINE)
-        }
-        Agent::Observe { to } => {
-            if let Some(to) = &to {
-                Failure::need_root("switching this host between observing and patching")?;
-                config()?.observe(to == "on")?;
+            if sure.go(if to == "on" { "make this host read-only" } else { "let approved changes into this host" }) {
+                config.observe(to == "on")?;
             }
-            println!("{}", if config()?.observes() { "observes" } else { "patches" });
-            Ok(FINE)
+            observes(context)
         }
+        Agent::Observe { to: None, sure: _ } => observes(context),
         Agent::Offer { directive } => offer(&directive),
         Agent::Transact { request } => {
             hidden::transact(&request)?;
@@ -85,6 +96,77 @@ pub fn run(verb: Agent) -> Result<u8, Failure> {
             fother_host::rehearse::inside(&exchange, &ask)?;
             Ok(FINE)
         }
+    }
+}
+
+fn observes(context: &Context) -> Result<u8, Failure> {
+    let mode = if config()?.observes() { "observes" } else { "patches" };
+    match context.format {
+        Format::Json => envelope("agent-mode", &serde_json::json!({"mode": mode}), &[])?,
+        Format::Table => println!("{mode}"),
+    }
+    Ok(FINE)
+}
+
+/// What this host is enrolled with.
+fn show(context: &Context) -> Result<u8, Failure> {
+    let config = config()?;
+    let identity = fother_agent::config::Identity::read(&config)?;
+    let client = fother_agent::config::Client::read(&config)?;
+    let mode = if config.observes() { "observes" } else { "patches" };
+    let trusted = config.etc.join("trust.toml").exists();
+    if context.format == Format::Json {
+        let data = serde_json::json!({"host": identity.host, "server": client.server, "mode": mode, "trust_file": trusted});
+        envelope("agent", &data, &[])?;
+        return Ok(FINE);
+    }
+    println!("host       {}", identity.host);
+    println!("server     {}", client.server);
+    println!("mode       {mode}");
+    println!("trust      {}", if trusted { "/etc/fother/trust.toml" } else { "no trust file: no change can be approved for this host" });
+    Ok(FINE)
+}
+
+fn transactions(context: &Context) -> Result<u8, Failure> {
+    let known = fother_agent::undo::list(&config()?)?;
+    if context.format == Format::Json {
+        let data: Vec<_> = known.iter().map(|(txn, step)| serde_json::json!({"transaction": txn, "step": step})).collect();
+        envelope("transactions", &data, &[])?;
+        return Ok(FINE);
+    }
+    let word = |step: &fother_agent::transaction::Step| {
+        let step = serde_json::to_value(step).unwrap_or_default();
+        let outcome = step["outcome"]["outcome"].as_str().or(step["outcome"]["kind"].as_str()).unwrap_or_default().to_owned();
+        [step["step"].as_str().unwrap_or_default().to_owned(), outcome]
+    };
+    let row = |(txn, step): &(fother_core::id::TransactionId, _)| vec![txn.to_string(), word(step).join(" ")];
+    table(&["transaction", "last step"], &known.iter().map(row).collect::<Vec<_>>());
+    Ok(FINE)
+}
+
+fn undo(text: &str, sure: Sure) -> Result<u8, Failure> {
+    Failure::need_root("undoing a transaction")?;
+    let txn = text.parse().map_err(|error| Failure::new(USAGE, format!("`{text}`: {error}"), "`fother agent undo` lists them"))?;
+    let config = config()?;
+    if !fother_agent::undo::list(&config)?.iter().any(|(known, _)| *known == txn) {
+        return Err(Failure::new(USAGE, format!("{txn} is no transaction of this host"), "`fother agent undo` lists them"));
+    }
+    if !sure.go(&format!("put this host back to before {txn}")) {
+        return Ok(FINE);
+    }
+    let host = LiveHost { binary: config.binary.clone() };
+    match fother_agent::undo::undo_cli(&config, &host, &SystemClock, txn) {
+        Ok(Outcome::RolledBack { paths_compared, differences, .. }) if differences.is_empty() => {
+            println!("{txn} is undone: {paths_compared} paths put back and compared, no difference");
+            Ok(FINE)
+        }
+        Ok(Outcome::RolledBack { differences, .. }) => {
+            let what = format!("{txn} is undone but for {} paths:\n{}", differences.len(), differences.join("\n"));
+            Err(Failure::new(FAILED, what, "look at these paths: somebody else wrote them since"))
+        }
+        Ok(other) => Err(Failure::new(FAILED, format!("{txn} could not be undone: {}", other.brief()), "run it again: it resumes")),
+        Err(error @ fother_agent::undo::UndoError::NotInEffect { .. }) => Err(Failure::new(REFUSED, error.to_string(), "")),
+        Err(error) => Err(error.into()),
     }
 }
 

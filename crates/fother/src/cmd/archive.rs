@@ -3,16 +3,20 @@
 use super::{Context, status::text};
 use crate::{
     cli::Archive,
-    failure::{FINE, Failure, REFUSED},
+    client::Client,
+    failure::{FINE, Failure, REFUSED, USAGE},
     output::{Format, envelope, table},
 };
 use serde_json::{Value, json};
 
 /// Runs the command.
-pub fn run(context: &Context, verb: &Archive) -> Result<u8, Failure> {
+pub fn run(context: &Context, verb: Archive) -> Result<u8, Failure> {
     let client = context.client()?;
     match verb {
-        Archive::Update => {
+        Archive::Update { sure } => {
+            if !sure.go("fetch and verify the newest state of each archive") {
+                return Ok(FINE);
+            }
             let answer: Value = client.post("/api/v1/archives/update", &json!({}))?;
             let refused = answer["refused"].as_array().cloned().unwrap_or_default();
             if context.format == Format::Json {
@@ -43,10 +47,33 @@ pub fn run(context: &Context, verb: &Archive) -> Result<u8, Failure> {
                 .as_object()
                 .into_iter()
                 .flatten()
-                .map(|(name, archive)| vec![name.clone(), text(&archive["date"]), text(&archive["refused"])])
+                .map(|(name, archive)| {
+                    let refused = if archive["refused"].is_null() { String::new() } else { text(&archive["refused"]) };
+                    vec![name.clone(), text(&archive["date"]), refused]
+                })
                 .collect();
             table(&["archive", "date", "refused"], &rows);
             Ok(FINE)
         }
+        Archive::Show { archive } => show(context, &client, &archive),
     }
+}
+
+fn show(context: &Context, client: &Client, name: &str) -> Result<u8, Failure> {
+    let state: Value = client.get("/api/v1/state")?;
+    let archive = &state["archives"][name];
+    if archive.is_null() {
+        return Err(Failure::new(USAGE, format!("there is no archive `{name}`"), "see `fother archive ls`"));
+    }
+    if context.format == Format::Json {
+        envelope("archive", archive, &[])?;
+        return Ok(FINE);
+    }
+    for (label, value) in [("archive", name.to_owned()), ("date", text(&archive["date"])), ("inrelease", text(&archive["inrelease"]))] {
+        println!("{label:<10} {}", fother_core::text::printable(&value, 200));
+    }
+    if !archive["refused"].is_null() {
+        println!("{:<10} {}", "refused", fother_core::text::printable(&text(&archive["refused"]), 400));
+    }
+    Ok(FINE)
 }

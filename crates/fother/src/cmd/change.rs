@@ -4,7 +4,7 @@ use super::{Context, plan, sign, status::text};
 use crate::{
     cli::Change,
     client::Client,
-    failure::{FAILED, FINE, Failure, REFUSED, USAGE},
+    failure::{FAILED, FINE, Failure, USAGE},
     output::{Format, envelope, table},
 };
 use fother_core::{
@@ -15,7 +15,6 @@ use fother_core::{
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::Write as _,
     path::Path,
 };
 
@@ -23,23 +22,30 @@ use std::{
 pub fn run(context: &Context, verb: Change) -> Result<u8, Failure> {
     let client = context.client()?;
     match verb {
-        Change::Submit { plan, key, acknowledge } => {
+        Change::Submit { plan, key, acknowledge, sure } => {
             let digest = plan::find(&client, &plan)?;
+            if !sure.go(&format!("sign {digest} with {} and submit it", key.display())) {
+                return Ok(FINE);
+            }
             let id = submit(&client, digest, &key, &acknowledge)?;
             println!("{id}");
             eprintln!("ask somebody else: fother change approve {id} --key KEY");
             Ok(FINE)
         }
-        Change::Approve { change, key, yes } => {
+        Change::Approve { change, key, sure } => {
             show(context, &client, &change)?;
-            if !yes {
-                confirm(&change)?;
+            if !sure.ask(&format!("sign {change} with {}", key.display()))? {
+                return Ok(FINE);
             }
             approve(&client, &change, &key)?;
             eprintln!("approved {change}");
             Ok(FINE)
         }
-        Change::Reject { change, reason } => {
+        Change::Reject { change, reason, sure } => {
+            known(&client, &change)?;
+            if !sure.go(&format!("reject {change}")) {
+                return Ok(FINE);
+            }
             let _: Value = client.post(&format!("/api/v1/changes/{change}/reject"), &json!({"reason": reason}))?;
             Ok(FINE)
         }
@@ -138,7 +144,8 @@ fn show(context: &Context, client: &Client, change: &str) -> Result<u8, Failure>
     plan::show(context, client, statement.plan)
 }
 
-fn known(client: &Client, change: &str) -> Result<Value, Failure> {
+/// A change as the state tells it.
+pub fn known(client: &Client, change: &str) -> Result<Value, Failure> {
     let state: Value = client.get("/api/v1/state")?;
     let known = state["changes"][change].clone();
     if known.is_null() {
@@ -171,15 +178,4 @@ fn list(context: &Context, client: &Client) -> Result<u8, Failure> {
         .collect();
     table(&["change", "author", "approvals", "state", "submitted"], &rows);
     Ok(FINE)
-}
-
-fn confirm(change: &str) -> Result<(), Failure> {
-    eprint!("\nSign this change? Type `yes`: ");
-    std::io::stderr().flush()?;
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line)?;
-    if line.trim() == "yes" {
-        return Ok(());
-    }
-    Err(Failure::new(REFUSED, format!("{change} was not approved"), "nothing was sent"))
 }

@@ -4,7 +4,7 @@ use super::{Context, status::text};
 use crate::{
     cli::Host,
     client::Client,
-    failure::{FINE, Failure, REFUSED, USAGE},
+    failure::{FINE, Failure, USAGE},
     output::{Format, envelope, table},
 };
 use fother_core::{Digest, inventory::Inventory};
@@ -16,21 +16,24 @@ pub fn run(context: &Context, verb: Host) -> Result<u8, Failure> {
     match verb {
         Host::Ls => list(context, &client),
         Host::Show { host } => show(context, &client, &host),
-        Host::Token { labels } => {
+        Host::Token { labels, sure } => {
             let mut map = serde_json::Map::new();
             for label in &labels {
                 let (key, value) =
                     label.split_once('=').ok_or_else(|| Failure::new(USAGE, format!("`{label}` is no label"), "write --label role=web"))?;
                 map.insert(key.to_owned(), json!(value));
             }
+            if !sure.go("make a token for one host") {
+                return Ok(FINE);
+            }
             let answer: Value = client.post("/api/v1/tokens", &json!({"labels": map}))?;
             println!("{}", text(&answer["token"]));
             Ok(FINE)
         }
-        Host::Retire { host, yes } => {
+        Host::Retire { host, sure } => {
             let (id, _) = find(&client, &host)?;
-            if !yes {
-                return Err(Failure::new(REFUSED, format!("{id} would leave the fleet for good"), "add --yes"));
+            if !sure.ask(&format!("let {host} ({id}) go for good; it would have to enrol again"))? {
+                return Ok(FINE);
             }
             let _: Value = client.post(&format!("/api/v1/hosts/{id}/retire"), &json!({}))?;
             Ok(FINE)

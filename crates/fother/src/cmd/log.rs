@@ -5,7 +5,7 @@ mod export;
 use super::{Context, status::text};
 use crate::{
     cli::Log,
-    failure::{FAILED, FINE, Failure},
+    failure::{FAILED, FINE, Failure, USAGE},
     output::{Format, envelope},
 };
 use fother_core::{Timestamp, event::Event, state::State};
@@ -111,8 +111,12 @@ const PAGE: usize = 500;
 
 /// Verifies the log below a server's data directory and folds it anew. Also beside a running server.
 pub fn check(data_dir: &Path) -> Result<(VerifyReport, State), Failure> {
-    let identity = Identity::open(data_dir, Timestamp(0))?;
+    if !data_dir.join(fother_store::DATABASE).exists() {
+        let what = format!("{} is no data directory of a server", data_dir.display());
+        return Err(Failure::new(USAGE, what, "give the one that `fother serve` was started with, by --data-dir"));
+    }
     let store = Store::open_read_only(data_dir)?;
+    let identity = Identity::open(data_dir, Timestamp(0))?;
     let Some((_, note)) = store.latest_checkpoint()? else {
         return Err(bad("there is no checkpoint".to_owned()));
     };

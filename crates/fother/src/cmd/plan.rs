@@ -27,12 +27,18 @@ const REHEARSE_WAIT: Duration = Duration::from_secs(60 * 60);
 pub fn run(context: &Context, verb: Plan) -> Result<u8, Failure> {
     let client = context.client()?;
     match verb {
-        Plan::New { group, exclude, because } => {
+        Plan::New { group, exclude, because, sure } => {
+            if !sure.go(&format!("let the hosts of group {group} resolve, and make a plan")) {
+                return Ok(FINE);
+            }
             let digest = new(&client, &group, &exclude, &because)?;
             show(context, &client, digest)
         }
-        Plan::Rehearse { plan, no_bisect } => {
+        Plan::Rehearse { plan, no_bisect, sure } => {
             let digest = find(&client, &plan)?;
+            if !sure.go(&format!("rehearse each cohort of {digest} on a clone of one of its hosts")) {
+                return Ok(FINE);
+            }
             let verdict = rehearse(&client, digest, !no_bisect)?;
             show(context, &client, digest)?;
             Ok(match verdict {
@@ -179,11 +185,8 @@ fn list(context: &Context, client: &Client) -> Result<u8, Failure> {
 
 /// A plan by digest or its first hexadecimal digits.
 pub fn find(client: &Client, text: &str) -> Result<Digest, Failure> {
-    if let Ok(digest) = text.parse() {
-        return Ok(digest);
-    }
     let state: Value = client.get("/api/v1/state")?;
-    let wanted = format!("sha256:{text}");
+    let wanted = if text.starts_with("sha256:") { text.to_owned() } else { format!("sha256:{text}") };
     let found: Vec<&String> =
         state["plans"].as_object().into_iter().flatten().map(|(digest, _)| digest).filter(|d| d.starts_with(&wanted)).collect();
     match found[..] {

@@ -4,8 +4,9 @@ use super::{Context, status::text};
 use crate::{
     cli::Rollout,
     client::Client,
-    failure::{FINE, Failure, NO, REFUSED, USAGE},
-    output::{Format, envelope},
+    failure::{FINE, Failure, NO, USAGE},
+    output::{Format, envelope, table},
+    sure::Sure,
 };
 use fother_core::rollout::{End, Phase};
 use serde_json::{Value, json};
@@ -18,13 +19,20 @@ use std::{
 /// Runs the command.
 pub fn run(context: &Context, verb: Rollout) -> Result<u8, Failure> {
     let client = context.client()?;
-    let steer = |id: &str, verb: &str| -> Result<u8, Failure> {
-        let _: Value = client.post(&format!("/api/v1/rollouts/{id}/{verb}"), &json!({}))?;
+    let steer = |id: &str, verb: &str, go: &dyn Fn() -> Result<bool, Failure>| -> Result<u8, Failure> {
+        View::take(&client, id)?;
+        if go()? {
+            let _: Value = client.post(&format!("/api/v1/rollouts/{id}/{verb}"), &json!({}))?;
+        }
         Ok(FINE)
     };
-    let sure = |yes: bool, what: &str| if yes { Ok(()) } else { Err(Failure::new(REFUSED, what.to_owned(), "add --yes")) };
+    let mild = |sure: Sure, what: &'static str| move || Ok(sure.go(what));
     match verb {
-        Rollout::Start { change, watch: stay } => {
+        Rollout::Start { change, watch: stay, sure } => {
+            super::change::known(&client, &change)?;
+            if !sure.go(&format!("start {change}")) {
+                return Ok(FINE);
+            }
             let id = start(&client, &change)?;
             println!("{id}");
             if stay { watch(context, &client, &id) } else { Ok(FINE) }
@@ -36,16 +44,23 @@ pub fn run(context: &Context, verb: Rollout) -> Result<u8, Failure> {
             };
             watch(context, &client, &id)
         }
-        Rollout::Pause { rollout } => steer(&rollout, "pause"),
-        Rollout::Resume { rollout } => steer(&rollout, "resume"),
-        Rollout::Abort { rollout, yes } => {
-            sure(yes, "the rollout would stop for good; hosts that are at work finish")?;
-            steer(&rollout, "abort")
+        Rollout::Pause { rollout, sure } => steer(&rollout, "pause", &mild(sure, "let the rollout stand still")),
+        Rollout::Resume { rollout, sure } => steer(&rollout, "resume", &mild(sure, "let the rollout go on")),
+        Rollout::Abort { rollout, sure } => {
+            steer(&rollout, "abort", &|| sure.ask("stop the rollout for good; hosts that are at work finish"))
         }
-        Rollout::Rollback { rollout, yes, watch: stay } => {
-            sure(yes, "every host that carries the change would be put back, as many at a time as the budget allows")?;
-            steer(&rollout, "rollback")?;
-            if stay { watch(context, &client, &rollout) } else { Ok(FINE) }
+        Rollout::Rollback { rollout, watch: stay, sure } => {
+            let what = "put back every host that carries the change, as many at a time as the budget allows";
+            steer(&rollout, "rollback", &|| sure.ask(what))?;
+            if stay && !sure.dry_run { watch(context, &client, &rollout) } else { Ok(FINE) }
+        }
+        Rollout::Ls => list(context, &client),
+        Rollout::Show { rollout } => {
+            let id = match rollout {
+                Some(id) => id,
+                None => newest(&client)?,
+            };
+            show(context, &client, &id)
         }
     }
 }
@@ -60,6 +75,37 @@ fn newest(client: &Client) -> Result<String, Failure> {
     let state: Value = client.get("/api/v1/state")?;
     let ids = state["rollouts"].as_object().into_iter().flatten().map(|(id, _)| id.clone());
     ids.max().ok_or_else(|| Failure::new(USAGE, "there is no rollout", "start one: `fother rollout start CHANGE`"))
+}
+
+fn list(context: &Context, client: &Client) -> Result<u8, Failure> {
+    let state: Value = client.get("/api/v1/state")?;
+    if context.format == Format::Json {
+        envelope("rollouts", &state["rollouts"], &[])?;
+        return Ok(FINE);
+    }
+    let rows: Vec<Vec<String>> =
+        state["rollouts"].as_object().into_iter().flatten().map(|(id, rollout)| super::status::row(id, rollout)).collect();
+    table(super::status::ROLLOUT_HEADER, &rows);
+    Ok(FINE)
+}
+
+fn show(context: &Context, client: &Client, id: &str) -> Result<u8, Failure> {
+    let view = View::take(client, id)?;
+    if context.format == Format::Json {
+        envelope("rollout", &view.rollout, &[])?;
+        return Ok(FINE);
+    }
+    table(super::status::ROLLOUT_HEADER, &[super::status::row(id, &view.rollout)]);
+    if let Some(End::Halted { why }) = view.end() {
+        println!("halted: {}", fother_core::text::printable(&why, 600));
+    }
+    println!();
+    let name = |number: usize| if number == 0 { "canary".to_owned() } else { format!("wave {number}") };
+    let row = |number: usize, (host, phase): &(String, Phase)| vec![name(number), host.clone(), phase.word().to_owned(), note(phase)];
+    let rows: Vec<Vec<String>> =
+        view.waves.iter().enumerate().flat_map(|(number, wave)| wave.iter().map(move |host| row(number, host))).collect();
+    table(&["wave", "host", "state", "note"], &rows);
+    Ok(FINE)
 }
 
 /// A rollout as the state tells it, with the names of its hosts.
@@ -78,7 +124,7 @@ impl View {
         let state: Value = client.get("/api/v1/state")?;
         let rollout = state["rollouts"][id].clone();
         if rollout.is_null() {
-            return Err(Failure::new(USAGE, format!("there is no rollout `{id}`"), "see `fother status`"));
+            return Err(Failure::new(USAGE, format!("there is no rollout `{id}`"), "see `fother rollout ls`"));
         }
         let mut waves = Vec::new();
         for wave in rollout["setup"]["waves"].as_array().into_iter().flatten() {

@@ -8,6 +8,7 @@ use crate::{
 };
 use fother_core::{inventory::Reboot, package::UpdateClass};
 use fother_host::{
+    inventory,
     root::Root,
     scan::{self, Scan as Found},
 };
@@ -19,12 +20,20 @@ const LINES_MAX: usize = 40;
 pub fn run(context: &Context, arguments: &Scan) -> Result<u8, Failure> {
     let root = Root::open(&arguments.root)?;
     let advisories = arguments.feeds.as_ref().map(|dir| fother_feeds::advisories::load_dir(dir)).transpose()?;
-    let found = scan::scan(&root, None, advisories.as_ref())?;
+    let found = scan::scan(&root, None, advisories.as_ref()).map_err(|error| unreadable(&root, &error))?;
     match context.format {
         Format::Json => envelope("scan", &found, &found.unknown)?,
         Format::Table => print(&found),
     }
     Ok(code(&found, arguments.fail_on.as_deref()))
+}
+
+/// No dpkg database: it is named what stands there instead.
+fn unreadable(root: &Root, error: &inventory::Error) -> Failure {
+    let system = inventory::distribution(root);
+    let name = if system.id.is_empty() { "an unknown system".to_owned() } else { format!("{} {}", system.id, system.version) };
+    let what = format!("{} holds {name}, which cannot be assessed: {error}", root.path().display());
+    Failure::new(UNKNOWN, what, "supported: Debian 11, 12 and 13")
 }
 
 fn code(found: &Found, fail_on: Option<&str>) -> u8 {

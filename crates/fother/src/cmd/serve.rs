@@ -15,10 +15,10 @@ pub fn run(context: &Context, arguments: Serve) -> Result<u8, Failure> {
         fs::read_to_string(path)
             .map_err(|error| Failure::new(USAGE, format!("{} cannot be read: {error}", path.display()), "write one; see the README"))
     };
-    let policy =
-        Policy::parse(&read(&arguments.policy)?).map_err(|error| Failure::new(USAGE, error.to_string(), "mend the policy file"))?;
-    let approvers =
-        Trust::parse(&read(&arguments.approvers)?).map_err(|error| Failure::new(USAGE, error.to_string(), "mend the approvers file"))?;
+    let unusable =
+        |path: &Path, why: String| Failure::new(USAGE, format!("{} cannot be used: {why}", path.display()), "mend it, then start again");
+    let policy = Policy::parse(&read(&arguments.policy)?).map_err(|error| unusable(&arguments.policy, error.to_string()))?;
+    let approvers = Trust::parse(&read(&arguments.approvers)?).map_err(|error| unusable(&arguments.approvers, error.to_string()))?;
     if !arguments.web.ip().is_loopback() {
         return Err(Failure::new(
             USAGE,
@@ -27,11 +27,11 @@ pub fn run(context: &Context, arguments: Serve) -> Result<u8, Failure> {
         ));
     }
     fother_server::unserved(&arguments.data_dir).map_err(sole)?;
-    let bind = |address| {
-        TcpListener::bind(address)
-            .map_err(|error| Failure::new(FAILED, format!("{address} cannot be used: {error}"), "is another server running?"))
+    let bind = |address, flag| {
+        let hint = format!("is another server running? Stop it, or choose another address with {flag}");
+        TcpListener::bind(address).map_err(|error| Failure::new(FAILED, format!("{address} cannot be used: {error}"), hint))
     };
-    let web = bind(arguments.web)?;
+    let web = bind(arguments.web, "--web")?;
     if let Some(netns) = &arguments.netns {
         enter(netns)?;
     }
@@ -41,7 +41,7 @@ pub fn run(context: &Context, arguments: Serve) -> Result<u8, Failure> {
         cache_dir: arguments.cache_dir,
         policy,
         approvers,
-        agent_listener: bind(arguments.agents)?,
+        agent_listener: bind(arguments.agents, "--agents")?,
         agent_names: vec![arguments.agents.ip().to_string()],
         web_listener: Some(web),
     };

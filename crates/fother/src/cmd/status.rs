@@ -24,12 +24,16 @@ pub fn run(context: &Context) -> Result<u8, Failure> {
     let rollouts: Vec<Vec<String>> = state["rollouts"].as_object().into_iter().flatten().map(|(id, rollout)| row(id, rollout)).collect();
     if !rollouts.is_empty() {
         println!();
-        table(&["rollout", "group", "hosts", "waves", "state"], &rollouts);
+        table(ROLLOUT_HEADER, &rollouts);
     }
     Ok(FINE)
 }
 
-fn row(id: &str, rollout: &Value) -> Vec<String> {
+/// Columns of [`row`].
+pub const ROLLOUT_HEADER: &[&str] = &["rollout", "group", "hosts", "waves", "state"];
+
+/// A rollout as a line of a table.
+pub fn row(id: &str, rollout: &Value) -> Vec<String> {
     let count = |value: &Value| value.as_array().map_or(0, Vec::len).to_string();
     let hosts = rollout["hosts"].as_object().map_or(0, serde_json::Map::len).to_string();
     let state = match rollout["ended"]["how"].as_str() {
