@@ -22,6 +22,8 @@ pub const INRELEASE_BYTES_MAX: u64 = 4 << 20;
 pub const INDEX_BYTES_MAX: u64 = 256 << 20;
 /// Largest package, in bytes.
 pub const PACKAGE_BYTES_MAX: u64 = 2 << 30;
+/// Most bytes of packages that one order may need: no order fills this host's disk.
+pub const NEEDS_BYTES_MAX: u64 = 8 << 30;
 /// Most files that one order may need.
 pub const NEEDS_MAX: usize = 4096;
 
@@ -74,6 +76,10 @@ pub fn needs(order: &Order, store: &Store) -> Result<Vec<Need>, String> {
         && store.has(cohort)
     {
         let cohort: Cohort = read_blob(store, "cohort", cohort)?;
+        let sizes = cohort.changes.iter().filter_map(|change| change.offer.as_ref()).map(|offer| offer.size);
+        if sizes.fold(0_u64, u64::saturating_add) > NEEDS_BYTES_MAX {
+            return Err(format!("the packages of this order are said to have more than {NEEDS_BYTES_MAX} bytes"));
+        }
         for offer in cohort.changes.iter().filter_map(|change| change.offer.as_ref()) {
             if offer.size > PACKAGE_BYTES_MAX {
                 return Err(format!("{} is said to have {} bytes, more than the limit of {PACKAGE_BYTES_MAX}", offer.filename, offer.size));
@@ -142,19 +148,29 @@ pub struct Approved {
     pub rehearsal: Rehearsal,
 }
 
+/// Counts the approvals of an apply order and checks what they cover, from the order and the trust file alone; `None` for other orders.
+///
+/// # Errors
+/// The outcome to report; nothing was changed.
+pub fn approvals(config: &Config, order: &Order, host: HostId, now: Timestamp) -> Result<Option<(Statement, BTreeSet<String>)>, Outcome> {
+    let Order::Apply { plan, cohort, rehearsal, statement, approvals, .. } = order else { return Ok(None) };
+    let not_approved = |why| Outcome::NotApproved { why };
+    let trust = trust(config).map_err(not_approved)?;
+    let (statement, people) = trust.approved(statement.as_bytes(), approvals).map_err(not_approved)?;
+    statement.covers(*plan, *cohort, *rehearsal, host, now).map_err(not_approved)?;
+    Ok(Some((statement, people)))
+}
+
 /// Verifies everything about an apply order but the archives' signatures.
 ///
 /// # Errors
 /// The outcome to report; nothing was changed.
 pub fn apply(config: &Config, store: &Store, order: &Order, host: HostId, base: Digest, now: Timestamp) -> Result<Approved, Outcome> {
-    let Order::Apply { plan, cohort, index, size, rehearsal, statement, approvals, .. } = order else {
-        return Err(replan("not an apply order"));
-    };
+    let Order::Apply { plan, cohort, index, size, rehearsal, .. } = order else { return Err(replan("not an apply order")) };
+    let Some((statement, people)) = approvals(config, order, host, now)? else { return Err(replan("not an apply order")) };
     let not_approved = |why| Outcome::NotApproved { why };
     let uncovered = |reason: &str| Outcome::NotApproved { why: NotApproved::NotCovered { reason: reason.to_owned() } };
     let trust = trust(config).map_err(not_approved)?;
-    let (statement, people) = trust.approved(statement.as_bytes(), approvals).map_err(not_approved)?;
-    statement.covers(*plan, *cohort, *rehearsal, host, now).map_err(not_approved)?;
     let (plan, members) = cohort_of(store, plan, cohort).map_err(replan)?;
     let place = usize::try_from(*index).ok().and_then(|index| plan.cohorts.get(index));
     if place != Some(cohort) || plan.cohorts.len() as u64 != *size {

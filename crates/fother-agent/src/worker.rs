@@ -21,7 +21,7 @@ use std::{
 };
 
 fn refused(why: impl Into<String>) -> Outcome {
-    Outcome::Refused { why: Refused::Unknown { why: why.into() } }
+    Outcome::Refused { why: Refused::Host { why: why.into() } }
 }
 
 fn failed(why: impl ToString) -> Outcome {
@@ -65,7 +65,13 @@ impl Executor {
                 directive.order.name()
             )));
         }
-        Ok(verify::needs(&directive.order, &self.store).map_err(refused)?.is_empty())
+        // Before anything is fetched: an order that nobody approved costs this host nothing.
+        verify::approvals(&self.config, &directive.order, self.identity.host, now)?;
+        let needs = verify::needs(&directive.order, &self.store).map_err(refused)?;
+        match needs.iter().find_map(|need| self.spoiled(&need.digest())) {
+            Some(why) => Err(refused(why)),
+            None => Ok(needs.is_empty()),
+        }
     }
 
     fn work(&self, directive: &Directive, begun: bool) -> io::Result<Outcome> {
@@ -96,7 +102,7 @@ impl Executor {
     }
 
     fn resolve(&self, pins: &[IndexPin], exclude: &[String]) -> Result<Outcome, Outcome> {
-        self.check_archives(pins, &[]).map_err(failed)?;
+        self.check_archives(pins, &[]).map_err(refused)?;
         let work = self.scratch("resolve").map_err(failed)?;
         let lists = work.join("lists");
         crate::durable::private_dir(&lists).map_err(failed)?;
@@ -127,7 +133,7 @@ impl Executor {
         let (_, cohort) = verify::cohort_of(&self.store, plan, cohort).map_err(refused)?;
         let base = self.fresh_base().map_err(failed)?;
         verify::base_fits(&cohort, self.identity.host, base)?;
-        self.check_archives(pins, &cohort.changes).map_err(failed)?;
+        self.check_archives(pins, &cohort.changes).map_err(refused)?;
         let work = self.scratch("rehearse").map_err(failed)?;
         let debs = work.join("debs");
         self.link_debs(&cohort, &debs).map_err(failed)?;
@@ -162,7 +168,7 @@ impl Executor {
         let base = self.fresh_base().map_err(|error| Outcome::Replan { why: error })?;
         let approved = verify::apply(&self.config, &self.store, &directive.order, self.identity.host, base, self.clock.now())?;
         let replan = |why: String| Outcome::Replan { why };
-        self.check_archives(pins, &approved.cohort.changes).map_err(replan)?;
+        self.check_archives(pins, &approved.cohort.changes).map_err(refused)?;
         let (need, free) = (approved.rehearsal.space_bytes, self.host.space_bytes());
         if free < need {
             return Err(replan(format!("the transaction needs {need} bytes and {free} are free; make room on the host")));

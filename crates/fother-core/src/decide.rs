@@ -146,6 +146,7 @@ fn bounded(report: &Report) -> Report {
             Outcome::Rehearsed { rehearsal: *rehearsal, verdict: *verdict, failing: cut_all(failing) }
         }
         Outcome::Refused { why: Refused::Unknown { why } } => Outcome::Refused { why: Refused::Unknown { why: cut(why) } },
+        Outcome::Refused { why: Refused::Host { why } } => Outcome::Refused { why: Refused::Host { why: cut(why) } },
         Outcome::NotApproved { why } => Outcome::NotApproved { why: bounded_refusal(why) },
         other @ (Outcome::Refused { .. } | Outcome::Resolved { .. } | Outcome::Started { .. } | Outcome::Applied { .. }) => other.clone(),
     };

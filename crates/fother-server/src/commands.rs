@@ -142,7 +142,7 @@ impl Engine {
             }
             hosts.push(PlanHost { id, labels: host.labels.clone(), resolution });
         }
-        let closes = self.acquire(&snapshots, &hosts)?;
+        let closes = self.acquire(actor, &snapshots, &hosts)?;
         let planned = plan::plan(&self.policy, group, &hosts, &closes, excluded).map_err(|error| Error::Input(error.to_string()))?;
         for cohort in planned.cohorts.values() {
             self.put(kind::COHORT, cohort)?;
@@ -160,6 +160,7 @@ impl Engine {
     /// Brings every package into the cache and reads what it closes, from the lowest version that a host has.
     fn acquire(
         &self,
+        actor: &str,
         snapshots: &[fother_feeds::archive::Snapshot],
         hosts: &[PlanHost],
     ) -> Result<BTreeMap<(String, String), Vec<Closes>>, Error> {
@@ -180,8 +181,7 @@ impl Engine {
         let mut closes = BTreeMap::new();
         for ((name, to), (offers, from)) in wanted {
             for offer in &offers {
-                let path = self.archives.package(snapshots, &name, offer);
-                let path = path.or_else(|why| refuse("package-refused", why, "update the archives, resolve again, then plan"))?;
+                let path = self.package(actor, snapshots, &name, offer)?;
                 if from.is_some() {
                     closes.entry((name.clone(), to.clone())).or_insert_with(|| self.closes(&path, &name, from.as_ref()));
                 }

@@ -19,7 +19,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 
-pub use archives::{Archives, Mirrors, RefusedArchive, Updated, UpdatedArchive};
+pub use archives::{Archives, Mirrors, PackageError, RefusedArchive, Updated, UpdatedArchive};
 pub use clock::JUMP_MAX;
 pub use commands::{Asked, Made, Submit};
 pub use error::Error;
