@@ -246,7 +246,7 @@ impl Executor {
     pub(crate) fn spoiled(&self, digest: &Digest) -> Option<String> {
         let mut spoiled = lock(&self.spoiled);
         let too_often = spoiled.get(digest).is_some_and(|(count, _)| *count >= DELIVERIES_MAX);
-        too_often.then(|| spoiled.remove(digest)).flatten().map(|(count, why)| format!("{why}; tried {count} times"))
+        too_often.then(|| spoiled.remove(digest)).flatten().map(|(_, why)| format!("{why}; tried {DELIVERIES_MAX} times"))
     }
 
     fn acknowledge(&self, number: u64) -> Result<(), String> {

@@ -15,6 +15,7 @@ pub mod host;
 pub mod host_live;
 pub mod install;
 pub mod ipc;
+pub mod kept;
 pub mod network;
 pub mod rehearse_here;
 pub mod spool;

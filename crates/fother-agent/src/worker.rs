@@ -3,6 +3,7 @@
 use crate::{
     executor::{Executor, lock},
     host::Transaction,
+    kept,
     spool::STORE_BYTES_MAX,
     transaction::{Driver, Journal, Step},
     verify,
@@ -40,6 +41,7 @@ impl Executor {
             Ok(true) => self.work(&job.directive, job.begun)?,
             Err(outcome) => outcome,
         };
+        tracing::info!(id = %job.directive.id, ?outcome, "directive ended");
         self.refresh();
         let idle = lock(&self.keeper).change(|state| {
             state.finish(outcome);
@@ -138,7 +140,9 @@ impl Executor {
         let debs = work.join("debs");
         self.link_debs(&cohort, &debs).map_err(failed)?;
         let (rehearsal, failing) = self.host.rehearse(&cohort, base, &debs, &work, bisect).map_err(failed)?;
-        let digest = self.keep_blob("rehearsal", &canonical::to_vec(&rehearsal).map_err(failed)?).map_err(failed)?;
+        let told = rehearsal.clone().outgoing();
+        let digest = self.keep_blob("rehearsal", &canonical::to_vec(&told).map_err(failed)?).map_err(failed)?;
+        kept::keep(&self.config, &self.disk, &digest, &rehearsal).map_err(failed)?;
         Ok(Outcome::Rehearsed { rehearsal: digest, verdict: rehearsal.verdict, failing })
     }
 

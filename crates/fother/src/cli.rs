@@ -154,6 +154,11 @@ pub enum Agent {
         /// The transaction; without it, the transactions are listed.
         transaction: Option<String>,
     },
+    /// What stays on this host: rehearsals in full and the output of transactions, for root.
+    Log {
+        /// A rehearsal's digest or a transaction; without it, all are listed.
+        what: Option<String>,
+    },
     /// Carry out or recover one transaction.
     #[command(hide = true)]
     Transact {

@@ -206,10 +206,7 @@ fn tampered_packages_indexes_and_blobs_are_never_taken_in() {
         assert!(why.contains("other bytes") || why.contains("is larger"), "{why}");
         assert!(executor.step().unwrap(), "it does not wait for ever for what never comes right");
         let outcomes = bench.outcomes(&executor);
-        assert!(
-            matches!(&outcomes[..], [Outcome::Refused { why: Refused::Host { why } }] if why.contains("; tried ")),
-            "{outcomes:?}"
-        );
+        assert!(matches!(&outcomes[..], [Outcome::Refused { why: Refused::Host { why } }] if why.contains("; tried ")), "{outcomes:?}");
         assert!(bench.acts().is_empty());
     }
 }

@@ -13,9 +13,12 @@ use fother_agent::{
     host::SystemClock,
     host_live::LiveHost,
     install::{self, InstallOptions},
-    rehearse_here,
+    kept, rehearse_here,
 };
-use fother_core::policy::{Check, CheckAnswer};
+use fother_core::{
+    policy::{Check, CheckAnswer},
+    text::printable,
+};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -57,6 +60,10 @@ pub fn run(verb: Agent) -> Result<u8, Failure> {
             println!("{outcome:?}");
             Ok(FINE)
         }
+        Agent::Log { what } => {
+            Failure::need_root("reading what stays on this host")?;
+            log(&config()?, what.as_deref())
+        }
         Agent::Transact { request } => {
             hidden::transact(&request)?;
             Ok(FINE)
@@ -74,6 +81,26 @@ pub fn run(verb: Agent) -> Result<u8, Failure> {
             Ok(FINE)
         }
     }
+}
+
+/// Lists, or shows one rehearsal or transaction in full.
+fn log(config: &Config, what: Option<&str>) -> Result<u8, Failure> {
+    let safe = |text: &str| text.lines().map(|line| printable(line, usize::MAX)).collect::<Vec<_>>().join("\n");
+    let Some(what) = what else {
+        kept::list(config)?.iter().for_each(|digest| println!("{digest}"));
+        for (txn, step) in fother_agent::undo::list(config)? {
+            println!("{txn}  {}", safe(&format!("{step:?}")));
+        }
+        eprintln!("everything that the executor did: journalctl -u fother-executor");
+        return Ok(FINE);
+    };
+    if let Ok(digest) = what.parse() {
+        super::rehearse::print(&kept::rehearsal(config, &digest)?);
+        return Ok(FINE);
+    }
+    let txn = what.parse().map_err(|error| Failure::new(USAGE, format!("{error}"), "see `fother agent log`"))?;
+    println!("{}", safe(&kept::output(config, txn)?));
+    Ok(FINE)
 }
 
 fn config() -> Result<Config, Failure> {

@@ -1,0 +1,370 @@
+//! What Fother promises about trust, on real hosts: a server with every key but no approvers, tampered files, a hostile package. Root only.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may panic")]
+
+mod fleet;
+mod hostile;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ed25519_dalek::{Signer as _, SigningKey};
+use fleet::{Fleet, QUICK_WAIT, Setup};
+use fother_core::{
+    Digest,
+    approval::{NAMESPACE, Statement},
+    directive::{Directive, IndexPin, Order, Refused, SignedDirective, sign},
+    id::{HostId, TransactionId},
+    plan::{Cohort, Plan},
+    protocol::Outcome,
+    rehearsal::Rehearsal,
+};
+use fother_host::manifest::{Manifest, Options, Strictness};
+use fother_lab::{GATEWAY, SiteVersion};
+use hostile::{Evil, now};
+use serde_json::{Value, json};
+use ssh_key::{HashAlg, LineEnding, PrivateKey};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+
+/// The tree that counts, and what dpkg and apt's cache hold.
+fn tree(fleet: &Fleet, host: &str) -> (Manifest, String) {
+    let skip = ["/proc/**", "/sys/**"].map(str::to_owned).into();
+    let tree = Manifest::take(&fleet.root(host), &Options { one_file_system: false, skip, ..Options::default() }).unwrap();
+    let status = "dpkg-query -W -f '${Package} ${Version} ${Status}\\n'; ls -R /var/cache/apt/archives; dpkg --audit";
+    (tree, fleet.run_on(host, &["sh", "-c", status]))
+}
+
+fn unchanged(fleet: &Fleet, host: &str, before: &(Manifest, String)) {
+    let after = tree(fleet, host);
+    assert_eq!(before.0.diff(&after.0, Strictness::Tree), [], "nothing on the host may have changed");
+    assert_eq!(before.1, after.1);
+}
+
+/// What the executor wrote into the host's journal.
+fn journal(fleet: &Fleet, host: &str) -> String {
+    fleet.run_on(host, &["journalctl", "--no-pager", "-o", "cat", "-u", "fother-executor"])
+}
+
+/// What the host reported to its honest server, as the log holds it.
+fn reported(fleet: &Fleet) -> Vec<Value> {
+    let events = fleet.events().into_iter().filter(|event| event["type"] == "host.reported");
+    events.map(|event| event["data"]["report"]["outcome"].clone()).collect()
+}
+
+fn wait_for_report(fleet: &Fleet, said: &str) {
+    fleet.wait(&format!("an event that says `{said}`"), QUICK_WAIT, || {
+        reported(fleet).iter().any(|outcome| outcome.to_string().contains(said))
+    });
+}
+
+/// The newest directive of a kind, as the server keeps it.
+fn newest(fleet: &Fleet, order: &str) -> SignedDirective {
+    let state = fleet.state();
+    let issued = state["directives"].as_object().unwrap().values().filter(|issued| issued["order"] == order);
+    let newest = issued.max_by_key(|issued| issued["sequence"].as_u64()).unwrap();
+    serde_json::from_value(fleet.get(&format!("/api/v1/blobs/{}", newest["blob"].as_str().unwrap().trim_start_matches("sha256:"))).unwrap())
+        .unwrap()
+}
+
+/// Hands a directive to the executor as the network half would; it runs as that user, on the host.
+fn hand_over(fleet: &Fleet, host: &str, signed: &SignedDirective) -> String {
+    let request = json!({"ask": "directive", "signed": signed}).to_string();
+    let script = "import socket,struct,sys; s=socket.socket(socket.AF_UNIX); s.connect('/run/fother/executor.sock'); b=sys.stdin.buffer.read(); \
+        s.sendall(struct.pack('>I',len(b))+b); n=struct.unpack('>I',s.recv(4))[0]; print(s.recv(n).decode())";
+    let argv = ["runuser", "-u", "fother-agent", "--", "python3", "-c", script];
+    let output = fother_lab::exec(&fleet.name, host, &argv, request.as_bytes()).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn person(fleet: &Fleet, name: &str) -> PrivateKey {
+    PrivateKey::read_openssh_file(Path::new(&fleet.key(name))).unwrap()
+}
+
+fn approval(key: &PrivateKey, statement: &[u8]) -> String {
+    key.sign(NAMESPACE, HashAlg::Sha512, statement).unwrap().to_pem(LineEnding::LF).unwrap()
+}
+
+#[test]
+fn bad_directives_and_tampered_files_are_refused_and_a_stolen_server_installs_nothing() {
+    let mut fleet = Fleet::up(&Setup { hosts: 1, ..Setup::quick("hostilekeys") });
+    let host = fleet.web[0].name.clone();
+    fleet.publish(SiteVersion::Good);
+    let plan = fleet.rehearsed_plan();
+    let before = tree(&fleet, &host);
+    an_honest_server_hears_what_was_refused(&fleet, &host);
+    unchanged(&fleet, &host, &before);
+    a_file_that_the_cache_altered_is_not_installed(&fleet, &host, &plan);
+    unchanged(&fleet, &host, &before);
+    let stolen = Stolen::take(&fleet, &host, &plan);
+    fleet.kill_server();
+    let at = format!("{GATEWAY}:7443");
+    let mut evil = Evil::take_over(&fleet.name, &at, &fleet.data_dir(), &fleet.path("cache"), stolen.host);
+    every_bad_directive_has_its_reason(&mut evil, &stolen);
+    approvals_cannot_be_made_up(&fleet, &mut evil, &stolen);
+    limits_of_the_host_hold_whatever_is_approved(&fleet, &mut evil, &stolen);
+    archives_of_strangers_count_for_nothing(&mut evil, &stolen);
+    undo_is_no_way_in(&mut evil);
+    unchanged(&fleet, &host, &before);
+    let log = journal(&fleet, &host);
+    for said in
+        ["directive refused", "TooFew", "NotCovered", "forbids downgrades", "forbids removals", "unknown key", "delivered with other bytes"]
+    {
+        assert!(log.contains(said), "the host's own journal does not say `{said}`");
+    }
+    with_enough_approvers_it_is_installed_and_undone_within_its_deadline_only(&fleet, &mut evil, &stolen, &before);
+}
+
+fn an_honest_server_hears_what_was_refused(fleet: &Fleet, host: &str) {
+    let genuine = newest(fleet, "rehearse");
+    assert!(hand_over(fleet, host, &genuine).contains("replayed"));
+    let altered = SignedDirective { directive: genuine.directive.replace("\"bisect\":false", "\"bisect\":true"), ..genuine };
+    assert!(hand_over(fleet, host, &altered).contains("the signature does not fit"));
+    wait_for_report(fleet, "replayed");
+    wait_for_report(fleet, "signature");
+    let state = fleet.state();
+    let refusals = state["hosts"][fleet.id(&state, host)]["refusals"].to_string();
+    assert!(refusals.contains("replayed: sequence") && refusals.contains("does not fit"), "{refusals}");
+}
+
+fn a_file_that_the_cache_altered_is_not_installed(fleet: &Fleet, host: &str, plan: &str) {
+    let change = fleet.approved(plan);
+    let rehearsal: Rehearsal = serde_json::from_value(fleet.rehearsals(plan).remove(0)).unwrap();
+    let deb = rehearsal.changes[0].offer.as_ref().unwrap().sha256.hex();
+    let cached = fleet.path("cache").join("sha256").join(&deb);
+    let good = fs::read(&cached).unwrap();
+    let mut bad = good.clone();
+    let middle = bad.len() / 2;
+    bad[middle] ^= 1;
+    fs::write(&cached, bad).unwrap();
+    // The host has rehearsed with the good file; another one of its cohort would have to fetch it.
+    fleet.run_on(host, &["rm", &format!("/var/lib/fother/agent/store/{deb}")]);
+    let rollout = fleet.start(&change);
+    wait_for_report(fleet, "delivered with other bytes");
+    fleet.wait("the end of the rollout", QUICK_WAIT, || !fleet.state()["rollouts"][&rollout]["ended"].is_null());
+    let phase = fleet.state()["rollouts"][&rollout]["hosts"].to_string();
+    assert!(phase.contains("tampered or damaged on the way"), "{phase}");
+    fs::write(&cached, good).unwrap();
+}
+
+/// What a thief finds: everything of a rehearsed plan.
+struct Stolen {
+    host: HostId,
+    plan_digest: Digest,
+    plan: Plan,
+    cohort: Cohort,
+    cohort_digest: Digest,
+    rehearsal: Rehearsal,
+    rehearsal_digest: Digest,
+    pins: Vec<IndexPin>,
+    statement: Statement,
+}
+
+impl Stolen {
+    fn take(fleet: &Fleet, host: &str, plan: &str) -> Self {
+        let state = fleet.state();
+        let blob =
+            |digest: &Value| fleet.get(&format!("/api/v1/blobs/{}", digest.as_str().unwrap().trim_start_matches("sha256:"))).unwrap();
+        let directive: Directive = serde_json::from_str(&newest(fleet, "rehearse").directive).unwrap();
+        let Order::Rehearse { plan: plan_digest, cohort: cohort_digest, pins, .. } = directive.order else { panic!() };
+        let change = state["changes"].as_object().unwrap().values().find(|change| change["plan"] == plan).unwrap().clone();
+        let rehearsal_digest = state["plans"][plan]["cohorts"][cohort_digest.to_string()]["rehearsal"][0].clone();
+        Self {
+            host: fleet.id(&state, host).parse().unwrap(),
+            plan: serde_json::from_value(blob(&json!(plan))).unwrap(),
+            cohort: serde_json::from_value(blob(&json!(cohort_digest.to_string()))).unwrap(),
+            rehearsal: serde_json::from_value(blob(&rehearsal_digest)).unwrap(),
+            rehearsal_digest: rehearsal_digest.as_str().unwrap().parse().unwrap(),
+            statement: serde_json::from_value(blob(&change["statement"])).unwrap(),
+            plan_digest,
+            cohort_digest,
+            pins,
+        }
+    }
+
+    fn order(&self, txn: TransactionId, statement: String, approvals: Vec<String>) -> Order {
+        Order::Apply {
+            txn,
+            plan: self.plan_digest,
+            cohort: self.cohort_digest,
+            index: 0,
+            size: 1,
+            proof: Vec::new(),
+            rehearsal: self.rehearsal_digest,
+            pins: self.pins.clone(),
+            statement,
+            approvals,
+        }
+    }
+
+    /// The plan with another cohort, and everything that hangs on it renamed, as a thief would do it.
+    fn bent(&self, evil: &Evil, bend: impl FnOnce(&mut Cohort)) -> Self {
+        let (mut cohort, mut rehearsal, mut plan, mut statement) =
+            (self.cohort.clone(), self.rehearsal.clone(), self.plan.clone(), self.statement.clone());
+        bend(&mut cohort);
+        rehearsal.changes.clone_from(&cohort.changes);
+        let (cohort_digest, rehearsal_digest) = (evil.forge("cohort", &cohort), evil.forge("rehearsal", &rehearsal));
+        plan.cohorts = vec![cohort_digest];
+        let plan_digest = evil.forge("plan", &plan);
+        statement.plan = plan_digest;
+        statement.rehearsals = BTreeMap::from([(cohort_digest, rehearsal_digest)]);
+        let (host, pins) = (self.host, self.pins.clone());
+        Self { host, plan_digest, plan, cohort, cohort_digest, rehearsal, rehearsal_digest, pins, statement }
+    }
+}
+
+fn txn(number: u8) -> TransactionId {
+    TransactionId::new(now().ms(), [number; 10])
+}
+
+fn text(statement: &Statement) -> String {
+    String::from_utf8(statement.bytes().unwrap()).unwrap()
+}
+
+/// Why a directive was not acted on.
+fn why(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Refused { why } => why.to_string(),
+        Outcome::NotApproved { why } => why.to_string(),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+fn assert_says(outcome: Outcome, said: &str) {
+    let why = why(outcome);
+    assert!(why.contains(said), "`{why}` does not say `{said}`");
+}
+
+fn every_bad_directive_has_its_reason(evil: &mut Evil, stolen: &Stolen) {
+    let resolve = || Order::Resolve { pins: stolen.pins.clone(), exclude: Vec::new() };
+    let good = evil.directive(resolve());
+    let signed = |directive: &Directive, evil: &Evil| sign(directive, &evil.key).unwrap();
+    let altered = SignedDirective { directive: signed(&good, evil).directive.replace("resolve", "resolvf"), ..signed(&good, evil) };
+    assert_says(evil.send(altered, None), "altered, or not from this server's directive key");
+    let foreign = sign(&Directive { sequence: good.sequence + 1, ..good.clone() }, &SigningKey::from_bytes(&[9; 32])).unwrap();
+    assert_says(evil.send(foreign, None), "altered, or not from this server's directive key");
+    let other = Directive { host: HostId::new(1, [9; 10]), ..good.clone() };
+    assert_says(evil.send(signed(&other, evil), Some(other.id)), "not for this host");
+    let late = Directive { expires: now(), ..good.clone() };
+    assert_says(evil.send(signed(&late, evil), Some(late.id)), "expired at");
+    let early = Directive { issued: now() + Duration::from_secs(3600), ..good.clone() };
+    assert_says(evil.send(signed(&early, evil), Some(early.id)), "ahead of this host's clock");
+    let old = Directive { sequence: 1, ..good.clone() };
+    assert_says(evil.send(signed(&old, evil), Some(old.id)), "replayed: sequence 1");
+    let shell = signed(&good, evil).directive.replace("\"resolve\"", "\"shell\"");
+    let signature = evil.key.sign(&[b"fother/directive/v1\n", shell.as_bytes()].concat());
+    let shell = SignedDirective { directive: shell, signature: STANDARD.encode(signature.to_bytes()) };
+    assert_says(evil.send(shell, None), "unknown or malformed directive");
+    let large = Directive { order: Order::Undo { txn: txn(1), reason: "x".repeat(1 << 20) }, ..good.clone() };
+    assert_says(evil.send(signed(&large, evil), None), "larger than");
+}
+
+fn approvals_cannot_be_made_up(fleet: &Fleet, evil: &mut Evil, stolen: &Stolen) {
+    let (author, approver) = (person(fleet, "author"), person(fleet, "approver"));
+    let genuine = text(&stolen.statement);
+    evil.asked();
+    assert_says(evil.order(stolen.order(txn(1), genuine.clone(), Vec::new())), "0 of 1 approvals");
+    let own = approval(&author, genuine.as_bytes());
+    assert_says(evil.order(stolen.order(txn(2), genuine.clone(), vec![own.clone(), own])), "author is the author");
+    let stranger = PrivateKey::from(ssh_key::private::Ed25519Keypair::from_seed(&[7; 32]));
+    assert_says(evil.order(stolen.order(txn(3), genuine.clone(), vec![approval(&stranger, genuine.as_bytes())])), "belongs to nobody");
+    let signature = approval(&approver, genuine.as_bytes());
+    let mut altered = stolen.statement.clone();
+    altered.expires = altered.expires + Duration::from_secs(1);
+    assert_says(evil.order(stolen.order(txn(4), text(&altered), vec![signature.clone()])), "does not fit this statement");
+    let mut signed_for = |bend: &dyn Fn(&mut Statement), said: &str| {
+        let mut other = stolen.statement.clone();
+        bend(&mut other);
+        let other = text(&other);
+        let approvals = vec![approval(&approver, other.as_bytes())];
+        assert_says(evil.order(stolen.order(txn(5), other, approvals)), said);
+    };
+    signed_for(&|other| other.plan = Digest::of_file(b"another"), "another plan was approved");
+    signed_for(&|other| other.rehearsals.values_mut().for_each(|digest| *digest = Digest::of_file(b"x")), "another rehearsal");
+    signed_for(&|other| other.hosts = [HostId::new(1, [9; 10])].into(), "this host is not among the approved ones");
+    signed_for(&|other| other.expires = now(), "the approval has expired");
+    assert_eq!(evil.asked(), [""; 0], "an order that nobody approved makes the host fetch nothing");
+}
+
+fn limits_of_the_host_hold_whatever_is_approved(fleet: &Fleet, evil: &mut Evil, stolen: &Stolen) {
+    let approver = person(fleet, "approver");
+    let downgrade = stolen.bent(evil, |cohort| {
+        let change = &mut cohort.changes[0];
+        change.to = Some("0.9".parse().unwrap());
+    });
+    let removal = stolen.bent(evil, |cohort| {
+        let change = &mut cohort.changes[0];
+        (change.to, change.offer) = (None, None);
+    });
+    let offer = stolen.cohort.changes[0].offer.as_ref().unwrap();
+    let files: Vec<Digest> =
+        stolen.pins.iter().flat_map(|pin| pin.indexes.iter().map(|(_, digest)| *digest).chain([pin.inrelease])).collect();
+    evil.serve_stolen(&[], &files);
+    evil.serve_stolen(&[], &[offer.sha256]);
+    for (bent, said) in [(downgrade, "forbids downgrades"), (removal, "forbids removals")] {
+        let statement = text(&bent.statement);
+        assert_says(evil.order(bent.order(txn(6), statement.clone(), Vec::new())), "0 of 1 approvals");
+        let approvals = vec![approval(&approver, statement.as_bytes())];
+        assert_says(evil.order(bent.order(txn(7), statement, approvals)), said);
+    }
+    // Other bytes under the name of the approved package.
+    let genuine = text(&stolen.statement);
+    let approvals = vec![approval(&approver, genuine.as_bytes())];
+    evil.serve_stolen(&[stolen.plan_digest, stolen.cohort_digest, stolen.rehearsal_digest], &[]);
+    evil.serve(offer.sha256, b"!<arch>\nnot what anybody signed");
+    assert_says(evil.order(stolen.order(txn(8), genuine.clone(), approvals.clone())), "delivered with other bytes");
+    evil.serve(offer.sha256, &vec![0; usize::try_from(offer.size).unwrap() + 9]);
+    assert_says(evil.order(stolen.order(txn(9), genuine, approvals)), "is larger than the");
+}
+
+fn archives_of_strangers_count_for_nothing(evil: &mut Evil, stolen: &Stolen) {
+    let (gpg, index) = (hostile::gpg::Gpg::new(), b"Package: lab-site\nVersion: 9\n\n");
+    let key = gpg.key("stranger", "ed25519", "sign", "never", None);
+    let release = format!(
+        "Origin: Fother-Lab\nSuite: lab\nCodename: lab\nDate: {}\nSHA256:\n {} {} main/binary-amd64/Packages\n",
+        hostile::release_date(),
+        Digest::of_file(index).hex(),
+        index.len()
+    );
+    let inrelease = gpg.clearsign(&key, &release);
+    let (inrelease_digest, index_digest) = (Digest::of_file(&inrelease), Digest::of_file(index));
+    evil.serve(inrelease_digest, &inrelease);
+    evil.serve(index_digest, index);
+    let known = &stolen.pins[0];
+    let forged =
+        IndexPin { inrelease: inrelease_digest, indexes: vec![("main/binary-amd64/Packages".to_owned(), index_digest)], ..known.clone() };
+    assert_says(evil.order(Order::Resolve { pins: vec![forged.clone()], exclude: Vec::new() }), "refused: unknown key");
+    let elsewhere = IndexPin { uri: "http://203.0.113.1/debian".to_owned(), ..forged.clone() };
+    assert_says(evil.order(Order::Resolve { pins: vec![elsewhere.clone()], exclude: Vec::new() }), "none of the pinned archives");
+    for (pin, said) in [(forged, "refused: unknown key"), (elsewhere, "none of the pinned archives")] {
+        let (plan, cohort) = (stolen.plan_digest, stolen.cohort_digest);
+        evil.serve_stolen(&[], &[stolen.cohort.changes[0].offer.as_ref().unwrap().sha256]);
+        assert_says(evil.order(Order::Rehearse { plan, cohort, pins: vec![pin], bisect: false }), said);
+    }
+}
+
+fn undo_is_no_way_in(evil: &mut Evil) {
+    assert_says(evil.order(Order::Undo { txn: txn(77), reason: "mine".to_owned() }), "is no transaction of this host");
+}
+
+fn with_enough_approvers_it_is_installed_and_undone_within_its_deadline_only(
+    fleet: &Fleet,
+    evil: &mut Evil,
+    stolen: &Stolen,
+    before: &(Manifest, String),
+) {
+    let host = &fleet.web[0].name;
+    let mut statement = stolen.statement.clone();
+    statement.undo_until = now();
+    let statement = text(&statement);
+    let approvals = vec![approval(&person(fleet, "approver"), statement.as_bytes())];
+    let id = txn(10);
+    let outcome = evil.order(stolen.order(id, statement.clone(), approvals.clone()));
+    assert!(matches!(outcome, Outcome::Verified { .. }), "{outcome:?}");
+    assert_eq!(fleet.run_on(host, &["dpkg-query", "-W", "-f", "${Version}", "lab-site"]), SiteVersion::Good.version());
+    // The same transaction again, in a new directive: nothing is done twice; the host's base has moved on as well.
+    let again = evil.order(stolen.order(id, statement, approvals));
+    assert!(matches!(&again, Outcome::Refused { why: Refused::Host { why } } if why.contains("nothing is done twice")), "{again:?}");
+    assert_says(evil.order(Order::Undo { txn: id, reason: "mine".to_owned() }), "covered an undo of");
+    assert_eq!(fleet.run_on(host, &["dpkg-query", "-W", "-f", "${Version}", "lab-site"]), SiteVersion::Good.version());
+    let undone = fleet.run_on(host, &["/usr/local/bin/fother", "agent", "undo", &id.to_string()]);
+    assert!(undone.contains("RolledBack") && undone.contains("differences: []"), "{undone}");
+    unchanged(fleet, host, before);
+}
