@@ -18,7 +18,7 @@ use fother_core::{
     protocol::{OUTCOMES_MAX, Outcome},
 };
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     os::unix::{
         fs::{PermissionsExt as _, chown},
@@ -32,6 +32,8 @@ use std::{
 pub const INVENTORY_AGE_MAX: Duration = Duration::from_secs(60);
 /// How often an idle worker looks at its queue.
 pub const IDLE: Duration = Duration::from_millis(200);
+/// How often a file may be delivered with other bytes than its digest says before the directive that needs it is refused.
+pub const DELIVERIES_MAX: u32 = 3;
 /// Refused directives that are remembered, so that each is reported once.
 pub const REFUSED_MAX: usize = 64;
 
@@ -61,6 +63,7 @@ pub struct Executor {
     pub(crate) witness: Witness,
     present: Mutex<Option<Present>>,
     refused: Mutex<BTreeSet<Digest>>,
+    spoiled: Mutex<BTreeMap<Digest, (u32, String)>>,
 }
 
 /// Why the executor cannot run.
@@ -116,6 +119,7 @@ impl Executor {
             witness,
             present: Mutex::new(None),
             refused: Mutex::new(BTreeSet::new()),
+            spoiled: Mutex::new(BTreeMap::new()),
         };
         executor.refresh();
         Ok(executor)
@@ -245,10 +249,23 @@ impl Executor {
 
     fn delivered(&self, digest: Digest) -> Result<(), String> {
         let need = self.needs()?.into_iter().find(|need| need.digest() == digest).ok_or("that was not asked for")?;
-        self.store.take(&self.config.spool(), &need).map_err(|error| {
-            tracing::warn!(%error, "delivery refused");
-            error.to_string()
-        })
+        let Err(error) = self.store.take(&self.config.spool(), &need) else {
+            lock(&self.spoiled).remove(&digest);
+            return Ok(());
+        };
+        tracing::warn!(%error, "delivery refused");
+        let why = error.to_string();
+        if error.is_other_content() {
+            lock(&self.spoiled).entry(digest).or_insert((0, why.clone())).0 += 1;
+        }
+        Err(why)
+    }
+
+    /// Why a file that was delivered wrong too often is not waited for any longer; asking forgets it, so that a new directive may try again.
+    pub(crate) fn spoiled(&self, digest: &Digest) -> Option<String> {
+        let mut spoiled = lock(&self.spoiled);
+        let too_often = spoiled.get(digest).is_some_and(|(count, _)| *count >= DELIVERIES_MAX);
+        too_often.then(|| spoiled.remove(digest)).flatten().map(|(_, why)| format!("{why}; tried {DELIVERIES_MAX} times"))
     }
 
     fn acknowledge(&self, number: u64) -> Result<(), String> {

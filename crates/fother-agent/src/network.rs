@@ -235,8 +235,7 @@ impl Network {
         let copied = io::copy(&mut body, &mut file)?;
         file.flush()?;
         if copied > left {
-            fs::remove_file(partly)?;
-            return Err(NetworkError::Malformed(format!("{path} is larger than {} bytes", need.bytes_max())));
+            tracing::warn!(path, bytes_max = need.bytes_max(), "larger than it may be; the executor is to say so");
         }
         Ok(())
     }

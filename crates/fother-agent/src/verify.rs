@@ -22,6 +22,8 @@ pub const INRELEASE_BYTES_MAX: u64 = 4 << 20;
 pub const INDEX_BYTES_MAX: u64 = 256 << 20;
 /// Largest package, in bytes.
 pub const PACKAGE_BYTES_MAX: u64 = 2 << 30;
+/// Most bytes of packages that one order may need: no order fills this host's disk.
+pub const NEEDS_BYTES_MAX: u64 = 8 << 30;
 /// Most files that one order may need.
 pub const NEEDS_MAX: usize = 4096;
 
@@ -62,6 +64,8 @@ pub fn needs(order: &Order, store: &Store) -> Result<Vec<Need>, String> {
             needs.extend([blob("plan", plan), blob("cohort", cohort)]);
             (known_pins(plan)?, Some(cohort))
         }
+        // The statement first: an order that nobody approved costs this host nothing more.
+        Order::Apply { statement, .. } if !store.has(statement) => return Ok(vec![blob("statement", statement)]),
         Order::Apply { plan, cohort, rehearsal, statement, .. } => {
             needs.extend([blob("plan", plan), blob("cohort", cohort), blob("rehearsal", rehearsal), blob("statement", statement)]);
             (known_pins(plan)?, Some(cohort))
@@ -76,6 +80,10 @@ pub fn needs(order: &Order, store: &Store) -> Result<Vec<Need>, String> {
         && store.has(cohort)
     {
         let cohort: Cohort = read_blob(store, "cohort", cohort)?;
+        let sizes = cohort.changes.iter().filter_map(|change| change.offer.as_ref()).map(|offer| offer.size);
+        if sizes.fold(0_u64, u64::saturating_add) > NEEDS_BYTES_MAX {
+            return Err(format!("the packages of this order are said to have more than {NEEDS_BYTES_MAX} bytes"));
+        }
         for offer in cohort.changes.iter().filter_map(|change| change.offer.as_ref()) {
             if offer.size > PACKAGE_BYTES_MAX {
                 return Err(format!("{} is said to have {} bytes, more than the limit of {PACKAGE_BYTES_MAX}", offer.filename, offer.size));
@@ -152,20 +160,42 @@ pub struct Approved {
     pub rehearsal: Rehearsal,
 }
 
+/// Counts the approvals of an apply order and checks what they cover, from the order, the statement and the trust file alone;
+/// `None` for other orders, and while the statement has not arrived.
+///
+/// # Errors
+/// The outcome to report; nothing was changed.
+pub fn approvals(
+    config: &Config,
+    store: &Store,
+    order: &Order,
+    host: HostId,
+    now: Timestamp,
+) -> Result<Option<(Statement, BTreeSet<String>)>, Outcome> {
+    let Order::Apply { plan, cohort, rehearsal, statement, author, approvals, .. } = order else { return Ok(None) };
+    if !store.has(statement) {
+        return Ok(None);
+    }
+    let not_approved = |why| Outcome::NotApproved { why };
+    let trust = trust(config).map_err(not_approved)?;
+    let statement = read_bytes(store, "statement", statement).map_err(|reason| not_approved(NotApproved::Statement { reason }))?;
+    let (statement, people) = trust.approved(&statement, author, approvals).map_err(not_approved)?;
+    statement.covers(*plan, *cohort, *rehearsal, host, now).map_err(not_approved)?;
+    Ok(Some((statement, people)))
+}
+
 /// Verifies everything about an apply order but the archives' signatures.
 ///
 /// # Errors
 /// The outcome to report; nothing was changed.
 pub fn apply(config: &Config, store: &Store, order: &Order, host: HostId, base: Digest, now: Timestamp) -> Result<Approved, Outcome> {
-    let Order::Apply { plan, cohort, place, rehearsal, statement, author, approvals, .. } = order else {
-        return Err(replan("not an apply order"));
+    let Order::Apply { plan, cohort, place, rehearsal, .. } = order else { return Err(replan("not an apply order")) };
+    let Some((statement, people)) = approvals(config, store, order, host, now)? else {
+        return Err(replan("the statement that people signed did not arrive"));
     };
     let not_approved = |why| Outcome::NotApproved { why };
     let uncovered = |reason: &str| Outcome::NotApproved { why: NotApproved::NotCovered { reason: reason.to_owned() } };
     let trust = trust(config).map_err(not_approved)?;
-    let statement = read_bytes(store, "statement", statement).map_err(|reason| not_approved(NotApproved::Statement { reason }))?;
-    let (statement, people) = trust.approved(&statement, author, approvals).map_err(not_approved)?;
-    statement.covers(*plan, *cohort, *rehearsal, host, now).map_err(not_approved)?;
     let (plan, members) = cohort_of(store, plan, cohort, place).map_err(|why| uncovered(&why))?;
     if plan.policy != statement.policy {
         return Err(uncovered("another policy was approved"));

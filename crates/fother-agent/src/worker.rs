@@ -3,7 +3,7 @@
 use crate::{
     executor::{Executor, lock},
     host::{Rehearsed, Transaction},
-    kept,
+    kept, rest,
     spool::STORE_BYTES_MAX,
     transaction::{Driver, Journal, Step},
     verify,
@@ -22,7 +22,7 @@ use std::{
 };
 
 fn refused(why: impl Into<String>) -> Outcome {
-    Outcome::Refused { why: Refused::Unknown { why: why.into() } }
+    Outcome::Refused { why: Refused::Host { why: why.into() } }
 }
 
 fn failed(why: impl ToString) -> Outcome {
@@ -70,7 +70,13 @@ impl Executor {
         if let (Order::Apply { .. }, Some(fork)) = (&directive.order, self.witness.fork()) {
             return Err(refused(fork.to_string()));
         }
-        Ok(verify::needs(&directive.order, &self.store).map_err(refused)?.is_empty())
+        // Before anything is fetched: an order that nobody approved costs this host nothing.
+        verify::approvals(&self.config, &self.store, &directive.order, self.identity.host, now)?;
+        let needs = verify::needs(&directive.order, &self.store).map_err(refused)?;
+        match needs.iter().find_map(|need| self.spoiled(&need.digest())) {
+            Some(why) => Err(refused(why)),
+            None => Ok(needs.is_empty()),
+        }
     }
 
     fn work(&self, directive: &Directive, begun: bool) -> io::Result<Outcome> {
@@ -102,7 +108,7 @@ impl Executor {
     }
 
     fn resolve(&self, pins: &[IndexPin], exclude: &[String]) -> Result<Outcome, Outcome> {
-        self.check_archives(pins, &[]).map_err(failed)?;
+        self.check_archives(pins, &[]).map_err(refused)?;
         if self.config.repairs() {
             let _hands = crate::undo::hands(&self.config);
             let repaired = self.host.repair().map_err(failed)?;
@@ -139,19 +145,21 @@ impl Executor {
     fn rehearse(&self, cohort: &Cohort, pins: &[IndexPin], bisect: bool) -> Result<Outcome, Outcome> {
         let base = self.fresh_base().map_err(failed)?;
         verify::base_fits(cohort, self.identity.host, base)?;
-        self.check_archives(pins, &cohort.changes).map_err(failed)?;
+        self.check_archives(pins, &cohort.changes).map_err(refused)?;
         let work = self.scratch("rehearse").map_err(failed)?;
         let debs = work.join("debs");
         self.link_debs(cohort, &debs).map_err(failed)?;
         let dir = &self.config.data;
-        let Rehearsed { rehearsal, failing, rest } = match kept::find(dir, cohort, base, self.clock.now()) {
+        let Rehearsed { rehearsal, failing, rest } = match rest::find(dir, cohort, base, self.clock.now()) {
             Some(rehearsal) => Rehearsed { rehearsal, failing: Vec::new(), rest: None },
             None => self.host.rehearse(cohort, base, &debs, &work, bisect).map_err(failed)?,
         };
         if let Some(rest) = rest {
-            kept::keep(dir, &self.disk, cohort, base, rest, self.clock.now());
+            rest::keep(dir, &self.disk, cohort, base, rest, self.clock.now());
         }
-        let digest = self.keep_blob("rehearsal", &canonical::to_vec(&rehearsal).map_err(failed)?).map_err(failed)?;
+        let told = rehearsal.clone().outgoing();
+        let digest = self.keep_blob("rehearsal", &canonical::to_vec(&told).map_err(failed)?).map_err(failed)?;
+        kept::keep(&self.config, &self.disk, &digest, &rehearsal).map_err(failed)?;
         Ok(Outcome::Rehearsed { rehearsal: digest, verdict: rehearsal.verdict, failing })
     }
 
@@ -181,7 +189,7 @@ impl Executor {
         let base = self.fresh_base().map_err(|error| Outcome::Replan { why: error })?;
         let approved = verify::apply(&self.config, &self.store, &directive.order, self.identity.host, base, self.clock.now())?;
         let replan = |why: String| Outcome::Replan { why };
-        self.check_archives(&approved.pins, &approved.cohort.changes).map_err(replan)?;
+        self.check_archives(&approved.pins, &approved.cohort.changes).map_err(refused)?;
         let (need, free) = (approved.rehearsal.space_bytes, self.host.space_bytes());
         if free < need {
             return Err(replan(format!("the transaction needs {need} bytes and {free} are free; make room on the host")));

@@ -170,6 +170,12 @@ pub enum Refused {
         /// The host's clock.
         now: Timestamp,
     },
+    /// Genuine, but this host does not act on it: archives that do not verify, altered files, no such transaction, observing only.
+    #[error("{why}")]
+    Host {
+        /// For people.
+        why: String,
+    },
 }
 
 /// Largest accepted clock skew, in milliseconds.

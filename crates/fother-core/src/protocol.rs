@@ -181,6 +181,29 @@ impl Outcome {
         }
     }
 
+    /// The outcome as it may leave its host, each text on one line: without what programs printed there.
+    #[must_use]
+    pub fn outgoing(mut self) -> Self {
+        let told = |text: &mut String| *text = crate::text::outgoing(text).lines().collect::<Vec<_>>().join(" ");
+        match &mut self {
+            Self::Replan { why } | Self::Failed { why } | Self::Refused { why: Refused::Host { why } | Refused::Unknown { why } } => {
+                told(why)
+            }
+            Self::RolledBack { why, differences, .. } => {
+                told(why);
+                differences.iter_mut().for_each(told);
+            }
+            Self::Verified { remarks, .. } => remarks.iter_mut().for_each(told),
+            Self::Refused { .. }
+            | Self::NotApproved { .. }
+            | Self::Resolved { .. }
+            | Self::Rehearsed { .. }
+            | Self::Started { .. }
+            | Self::Applied { .. } => {}
+        }
+        self
+    }
+
     /// Whether nothing more comes for the directive.
     #[must_use]
     pub fn is_final(&self) -> bool {

@@ -147,7 +147,7 @@ impl Engine {
             }
             hosts.push(PlanHost { id, labels: host.labels.clone(), resolution });
         }
-        let closes = self.acquire(&snapshots, &hosts, &installed)?;
+        let closes = self.acquire(actor, &snapshots, &hosts, &installed)?;
         let planned = plan::plan(&self.policy, group, &hosts, &archives::pins(&snapshots), &closes, excluded)
             .map_err(|error| Error::Input(error.to_string()))?;
         for cohort in planned.cohorts.values() {
@@ -163,6 +163,7 @@ impl Engine {
     /// Brings every package into the cache and reads what it closes, from the lowest source version that a host has.
     fn acquire(
         &self,
+        actor: &str,
         snapshots: &[fother_feeds::archive::Snapshot],
         hosts: &[PlanHost],
         installed: &Installed,
@@ -178,8 +179,7 @@ impl Engine {
         let mut closes = BTreeMap::new();
         for (key, offers) in wanted {
             for offer in &offers {
-                let path = self.archives.package(snapshots, &key.0, offer);
-                let path = path.or_else(|why| refuse("package-refused", why, "update the archives, resolve again, then plan"))?;
+                let path = self.package(actor, snapshots, &key.0, offer)?;
                 if let Some(from) = installed.get(&key) {
                     closes.entry(key.clone()).or_insert_with(|| self.closes(&path, &key.0, Some(from)));
                 }

@@ -21,7 +21,7 @@ mod sole;
 mod tests;
 mod witnesses;
 
-pub use archives::{Archives, Mirrors, RefusedArchive, Updated, UpdatedArchive};
+pub use archives::{Archives, Mirrors, PackageError, RefusedArchive, Updated, UpdatedArchive};
 pub use clock::JUMP_MAX;
 pub use commands::{Asked, Draft, Made, Submit};
 pub use error::Error;

@@ -204,6 +204,11 @@ pub enum Agent {
         /// File with the signed directive as the server gave it.
         directive: PathBuf,
     },
+    /// What stays on this host: rehearsals in full and the output of transactions, for root.
+    Log {
+        /// A rehearsal's digest or a transaction; without it, all are listed.
+        what: Option<String>,
+    },
     /// Carry out or recover one transaction.
     #[command(hide = true)]
     Transact {

@@ -305,6 +305,12 @@ impl Bench {
         Executor::open(self.config.clone(), Arc::new(self.host.clone()), archives, self.clock.clone(), disk).unwrap()
     }
 
+    /// With real archives instead of the fake host's.
+    pub fn executor_with(&self, archives: Arc<dyn Archives>) -> Executor {
+        let disk = Disk::default();
+        Executor::open(self.config.clone(), Arc::new(self.host.clone()), archives, self.clock.clone(), disk).unwrap()
+    }
+
     pub fn pins() -> Vec<IndexPin> {
         vec![IndexPin {
             uri: "http://archive.test/debian".to_owned(),
@@ -391,10 +397,10 @@ impl Bench {
         sign(&directive, &self.key).unwrap()
     }
 
-    /// What an honest network half does with needs.
+    /// What an honest network half does with needs, in a few rounds: statement, plan and cohort, their files, and what comes wrong again.
     pub fn deliver(&self, executor: &Executor) -> Vec<String> {
         let mut refused = Vec::new();
-        for _ in 0..3 {
+        for _ in 0..crate::executor::DELIVERIES_MAX + 4 {
             let Answer::Needs { needs } = executor.answer(&Request::Needs) else { panic!("no needs") };
             for need in needs {
                 if let Answer::Refused { why } = self.deliver_one(executor, &need) {

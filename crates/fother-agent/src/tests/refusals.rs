@@ -229,7 +229,9 @@ fn tampered_packages_indexes_and_blobs_are_never_taken_in() {
         let _ = executor.answer(&Request::Directive { signed });
         let why = bench.deliver(&executor).join("\n");
         assert!(why.contains("other bytes") || why.contains("is larger"), "{why}");
-        assert!(!executor.step().unwrap());
+        assert!(executor.step().unwrap(), "it does not wait for ever for what never comes right");
+        let outcomes = bench.outcomes(&executor);
+        assert!(matches!(&outcomes[..], [Outcome::Refused { why: Refused::Host { why } }] if why.contains("; tried ")), "{outcomes:?}");
         assert!(bench.acts().is_empty());
     }
 }

@@ -135,6 +135,9 @@ fn one(stream: TcpStream, config: Arc<ServerConfig>, shared: &Mutex<Shared>) {
 }
 
 fn reply(shared: &mut Shared, method: &str, path: &str, body: &[u8], known: bool) -> (u16, Vec<u8>) {
+    if path == "/agent/v1/enrol" && method == "GET" {
+        return (405, Vec::new());
+    }
     if path == "/agent/v1/enrol" {
         let enrol: Enrol = serde_json::from_slice(body).unwrap();
         if enrol.secret != shared.secret {

@@ -141,6 +141,17 @@ fn blobs_are_taken_under_their_own_digest_kind_and_form_only() {
     let package = fother_core::Digest::of_file(b"package").hex();
     let (status, _, bytes) = read(&format!("GET /agent/v1/files/{package}"));
     assert_eq!((status, &bytes[..]), (200, &b"package"[..]));
+    // A header of our own goes in through the request line.
+    let rest = |range: &str| read(&format!("GET /agent/v1/files/{package} HTTP/1.1\r\nRange: {range}\r\nX-Rest:"));
+    let (status, head, bytes) = rest("bytes=3-");
+    assert_eq!((status, &bytes[..]), (206, &b"kage"[..]));
+    assert!(head.to_ascii_lowercase().contains("content-range: bytes 3-6/7"), "{head}");
+    let (status, head, bytes) = rest("bytes=7-");
+    assert_eq!((status, bytes.len()), (416, 0));
+    assert!(head.to_ascii_lowercase().contains("content-range: bytes */7"), "{head}");
+    for whole in ["bytes=-3", "bytes=0-1,3-4", "lines=1-", "bytes=x-"] {
+        assert_eq!(rest(whole).2, b"package", "{whole}");
+    }
     let (status, _, _) =
         ask(server.agents, &own, "POST /agent/v1/check-in", &vec![b'x'; 2 << 20]).unwrap_or((413, String::new(), Vec::new()));
     assert_eq!(status, 413);

@@ -1,6 +1,6 @@
 //! What the tests share: a policy, people with keys, a stand-in for mirrors, scripted hosts, an HTTP client over TLS.
 
-use crate::{Archives, Draft, Error, Submit, agents::take_check_in, engine::Engine};
+use crate::{Archives, Draft, Error, PackageError, Submit, agents::take_check_in, engine::Engine};
 use ed25519_dalek::SigningKey;
 use fother_core::{
     Digest, Timestamp,
@@ -103,8 +103,8 @@ impl Archives for Canned {
         1
     }
 
-    fn package(&self, _: &[Snapshot], name: &str, offer: &Offer) -> Result<PathBuf, String> {
-        if offer.uri == URI { Ok(self.0.clone()) } else { Err(format!("no signed index offers {name}")) }
+    fn package(&self, _: &[Snapshot], name: &str, offer: &Offer) -> Result<PathBuf, PackageError> {
+        if offer.uri == URI { Ok(self.0.clone()) } else { Err(PackageError::NotOffered(format!("no signed index offers {name}"))) }
     }
 
     fn file(&self, sha256: Digest) -> Option<PathBuf> {
