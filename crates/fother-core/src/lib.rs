@@ -4,7 +4,9 @@
 //! A newcomer follows one update through the modules in this order: [`inventory`] → [`resolution`] → [`plan`] →
 //! [`rehearsal`] → [`change`] → [`approval`] → [`rollout`] → [`event`] and [`state`], which keep the story.
 
+pub mod advisory;
 pub mod approval;
+pub mod assess;
 pub mod canonical;
 pub mod change;
 pub mod checkpoint;

@@ -4,6 +4,7 @@ mod agent;
 mod archive;
 mod change;
 mod demo;
+mod feeds;
 mod host;
 mod lab;
 mod log;
@@ -53,6 +54,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Change(verb) => change::run(&context, verb),
         Command::Rollout(verb) => rollout::run(&context, verb),
         Command::Log(verb) => log::run(&context, &verb),
+        Command::Feeds(verb) => feeds::run(&context, &verb),
         Command::Lab(verb) => lab::run(&context, verb),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Completions { shell } => {
