@@ -67,6 +67,16 @@ impl Facts {
         Ok(Self { distribution, database, sources, conf, unknown })
     }
 
+    /// Distribution and packages alone.
+    ///
+    /// # Errors
+    /// Where there is no dpkg database.
+    pub fn read_packages(root: &Root) -> Result<(Distribution, Database), Error> {
+        let mut database = dpkg::read(root)?;
+        let distribution = distribution(root, &mut database.unknown);
+        Ok((distribution, database))
+    }
+
     /// dpkg's main architecture; empty if it cannot be told.
     #[must_use]
     pub fn architecture(&self) -> &str {
