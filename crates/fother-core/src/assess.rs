@@ -2,6 +2,7 @@
 //!
 //! [`installed`] says what a package counts as; [`package`] answers for one; the caller counts up.
 
+pub mod components;
 pub mod host;
 pub mod installed;
 

@@ -182,3 +182,23 @@ fn bod_26_04_has_its_sixteen_rows() {
     assert_eq!(table.decide(&["no", "no", "no", "total"]), Some("fix on system upgrade"));
     assert_eq!(table.open(&[Some("yes"), None, Some("yes"), Some("partial")]).len(), 2);
 }
+
+#[test]
+fn the_built_in_bod_26_04_pack_decides_as_its_table() {
+    use fother_core::rank::rules::{Due, Facts, Pack};
+    let Some(path) = shared("ssvc/cisa_bod_26_04_1_0_0.csv") else { return };
+    let table = ssvc::Table::parse(&fs::read_to_string(path).unwrap()).unwrap();
+    let pack = Pack::built_in().unwrap().into_iter().find(|pack| pack.id == "cisa-bod-26-04").unwrap();
+    for (inputs, outcome) in table.rows() {
+        let yes = |at: usize| Some(matches!(inputs[at].as_str(), "yes" | "total"));
+        let facts = Facts { kev: yes(0).unwrap(), publicly_exposed: yes(1), automatable: yes(2), total_impact: yes(3), severity: None };
+        let verdict = pack.judge(&facts).unwrap();
+        let want = match outcome.split(' ').next().unwrap() {
+            "fix" => Due::OnUpgrade,
+            days => Due::Days(days.parse().unwrap()),
+        };
+        assert_eq!(verdict.due, want, "{inputs:?}");
+        assert_eq!(verdict.what.contains("forensic"), outcome.contains("forensic"), "{inputs:?}");
+        assert!(verdict.missing.is_empty());
+    }
+}

@@ -214,7 +214,7 @@ pub fn host<B: Bytes>(db: &Database<B>, host: &Host<'_>) -> Result<Assessment, E
     }
     out.findings.sort_by(|a, b| (&a.id, &a.source, &a.version).cmp(&(&b.id, &b.source, &b.version)));
     judge_support(db, &release, host, &groups, &mut out)?;
-    judge_feeds(&release, host, &feeds, &mut out);
+    judge_feeds(&release, host.now, host.feed_days_max, &feeds, &mut out);
     out.release = name;
     out.feeds = feeds;
     out.unknown.sort();
@@ -277,21 +277,11 @@ fn kernel_in_effect(
     if fixed_here { InEffect::AfterReboot } else { InEffect::NotInstalled }
 }
 
-fn host_finding(
-    host: &Host<'_>,
-    judged: &installed::Judged,
-    binaries: &[&Installed],
-    judge: &ReleaseInfo,
-    finding: &Finding,
-    feeds: &[FeedInfo],
-    in_effect: InEffect,
-) -> HostFinding {
+/// One finding in words and numbers, without the answers that only a host can give.
+pub(super) fn plain(judged: &installed::Judged, packages: Vec<String>, finding: &Finding, feeds: &[FeedInfo]) -> HostFinding {
     let vuln = finding.vuln.as_ref();
     let first = finding.advisories.iter().map(|a| a.date).filter(|day| day.is_known()).min();
     let title = vuln.map(|v| v.title.clone()).filter(|title| !title.is_empty());
-    let mut packages: Vec<String> = binaries.iter().map(|package| package.name.clone()).collect();
-    packages.sort();
-    packages.dedup();
     HostFinding {
         id: finding.id.clone(),
         title: title.or_else(|| finding.advisories.first().map(|a| a.summary.clone())).unwrap_or_default(),
@@ -300,8 +290,8 @@ fn host_finding(
         packages,
         status: finding.status,
         fixed: finding.fixed.clone(),
-        installable: installable(host, judged, binaries, judge, finding),
-        in_effect,
+        installable: if finding.fixed.is_some() { Installable::Unknown } else { Installable::NotPublished },
+        in_effect: InEffect::NotInstalled,
         class: finding.class,
         advisories: finding.advisories.iter().map(|a| a.id.clone()).collect(),
         published: first.or(vuln.map(|v| v.published)).unwrap_or_default(),
@@ -317,6 +307,21 @@ fn host_finding(
         because: judged.because.clone(),
         feeds: finding.feeds.iter().filter_map(|at| feeds.get(usize::from(*at))).map(|feed| feed.name.clone()).collect(),
     }
+}
+
+fn host_finding(
+    host: &Host<'_>,
+    judged: &installed::Judged,
+    binaries: &[&Installed],
+    judge: &ReleaseInfo,
+    finding: &Finding,
+    feeds: &[FeedInfo],
+    in_effect: InEffect,
+) -> HostFinding {
+    let mut packages: Vec<String> = binaries.iter().map(|package| package.name.clone()).collect();
+    packages.sort();
+    packages.dedup();
+    HostFinding { installable: installable(host, judged, binaries, judge, finding), in_effect, ..plain(judged, packages, finding, feeds) }
 }
 
 /// The third answer: whether each affected binary has an offer that reaches the fix.
@@ -415,11 +420,11 @@ fn unsupported(judged: &installed::Judged, info: &SupportInfo, today: Day, relea
 }
 
 /// Whether the feeds are fresh and whether they cover what is asked.
-fn judge_feeds(release: &ReleaseInfo, host: &Host<'_>, feeds: &[FeedInfo], out: &mut Assessment) {
+pub(super) fn judge_feeds(release: &ReleaseInfo, now: Timestamp, days_max: Option<u32>, feeds: &[FeedInfo], out: &mut Assessment) {
     let speaks = |at: usize| release.record.feeds >> at.min(63) & 1 == 1;
     let matter = |(at, feed): &(usize, &FeedInfo)| speaks(*at) || matches!(feed.kind.as_str(), "kev" | "epss");
     let matter: Vec<FeedInfo> = feeds.iter().enumerate().filter(matter).map(|(_, feed)| feed.clone()).collect();
-    out.unknown.extend(reader::stale(&matter, Day::of(host.now), host.feed_days_max));
+    out.unknown.extend(reader::stale(&matter, Day::of(now), days_max));
     if release.record.coverage & Release::KNOWS_OPEN == 0 {
         out.unknown.push(format!(
             "{}: vulnerabilities without a published fix are not known; only the tracker's JSON lists them (fother feeds update debian-tracker)",

@@ -23,18 +23,16 @@ pub struct Judged {
 #[must_use]
 pub fn debian(release: &str, source: &str, version: &str) -> Judged {
     let mut judged = Judged { release: release.into(), source: source.into(), version: version.into(), because: String::new() };
-    let backport = judged.version.rsplit_once("~bpo").map(|(base, suffix)| (base.to_owned(), suffix.to_owned()));
-    if let Some((base, suffix)) = backport {
+    if let Some((base, suffix)) = version.rsplit_once("~bpo") {
         let number = suffix.split('+').next().and_then(|number| number.parse::<u32>().ok());
-        let next = number.and_then(|number| debian_codename(&(number + 1).to_string()));
-        if let Some(next) = next {
+        if let Some(next) = number.and_then(|number| debian_codename(&(number + 1).to_string())) {
             judged.release = format!("debian:{next}");
             judged.because = format!("backport of {next}'s {base}");
-            judged.version = base;
+            judged.version = base.into();
         }
     }
     if let Some((kernel, _)) = source.split_once("-signed-").filter(|(name, _)| name.starts_with("linux")) {
-        if let Some((upstream, revision)) = version.rsplit_once('+') {
+        if let Some((upstream, revision)) = judged.version.rsplit_once('+') {
             judged.version = format!("{upstream}-{revision}");
         }
         judged.source = kernel.into();

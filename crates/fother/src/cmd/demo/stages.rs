@@ -172,7 +172,7 @@ fn good_path(fleet: &mut Fleet) -> Result<(), Failure> {
     fleet.summary.stage("6 Roll out: canary, waves, zones, budget");
     let (ok, failed) = fleet.requests();
     let rollout = rollout::start(&client, &id)?;
-    let context = Context { format: Format::Table, run_dir: fleet.run_dir() };
+    let context = Context { format: Format::Table, wanted: crate::output::Wanted::Table, run_dir: fleet.run_dir() };
     wait("the canary at work", QUICK_WAIT, || {
         let view = rollout::View::take(&client, &rollout)?;
         Ok(view.waves.iter().flatten().any(|(_, phase)| matches!(phase, Phase::Dispatched { .. })))
@@ -225,7 +225,7 @@ fn slow_failure(fleet: &mut Fleet) -> Result<(), Failure> {
     let client = fleet.client()?;
     let (ok, failed) = fleet.requests();
     let rollout = rollout::start(&client, &id)?;
-    let context = Context { format: Format::Table, run_dir: fleet.run_dir() };
+    let context = Context { format: Format::Table, wanted: crate::output::Wanted::Table, run_dir: fleet.run_dir() };
     let code = rollout::watch(&context, &client, &rollout)?;
     let view = rollout::View::take(&client, &rollout)?;
     let touched: Vec<&(String, Phase)> = view.waves.iter().flatten().filter(|(_, phase)| !matches!(phase, Phase::Waiting)).collect();
