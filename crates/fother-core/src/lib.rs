@@ -5,6 +5,7 @@
 //! [`rehearsal`] → [`change`] → [`approval`] → [`rollout`] → [`event`] and [`state`], which keep the story.
 
 pub mod advisory;
+pub mod apkdb;
 pub mod approval;
 pub mod assess;
 pub mod canonical;
@@ -30,6 +31,7 @@ pub mod rehearsal;
 pub mod report;
 pub mod resolution;
 pub mod rollout;
+pub mod rpmdb;
 pub mod sbom;
 pub mod ssvc;
 pub mod state;

@@ -9,9 +9,9 @@ use fother_core::advisory::{
 use std::{cell::RefCell, collections::HashMap, fs::File, os::unix::fs::FileExt as _, path::Path};
 
 /// Bytes of one block.
-const BLOCK_BYTES: usize = 16 << 10;
+const BLOCK_BYTES: usize = 4 << 10;
 /// Most blocks in memory.
-const BLOCKS_MAX: usize = 192;
+const BLOCKS_MAX: usize = 512;
 
 /// A file and the blocks that were read from it.
 #[derive(Debug)]

@@ -224,7 +224,8 @@ fn hostile_databases_give_errors_not_panics() {
     for len in (0..good.len()).step_by(7) {
         ask(&good[..len]);
     }
-    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(600));
+    let mut runner =
+        proptest::test_runner::TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(600) });
     let change = (0..good.len(), any::<u8>());
     runner
         .run(&proptest::collection::vec(change, 1..12), |changes| {

@@ -1,6 +1,7 @@
 //! A host's findings from the advisory database, with what its own archives offer. Reads the root; needs no privileges.
 
 use crate::{
+    foreign,
     inventory::Facts,
     root::Root,
     scan::{Assessed, Error, clock},
@@ -9,7 +10,7 @@ use fother_core::{
     Timestamp,
     advisory::{Status, reader::Database},
     assess::{
-        Class,
+        Class, components,
         host::{self, Assessment, Host, Offer},
     },
     inventory::{Closes, Distribution},
@@ -55,6 +56,12 @@ impl<'a> Judge<'a> {
     /// # Errors
     /// Where the root or the database cannot be read.
     pub fn quick(&self, root: &Root) -> Result<Quick, Error> {
+        if let Some(foreign) = foreign::read(root) {
+            let (distribution, installed) = (foreign.distribution.clone(), foreign.components.len());
+            let (distribution, assessment) = components::document(self.database, foreign, self.now, self.feed_days_max)
+                .map(|(_, assessment)| (distribution.unwrap_or_default(), assessment))?;
+            return Ok(Quick { distribution, architecture: String::new(), installed, assessment });
+        }
         let facts = Facts::read_packages(root)?;
         let kernel = kernel(root);
         let mut assessment = self.ask(&facts.0, &facts.1.packages, None, &BTreeMap::new(), kernel.as_deref())?;

@@ -135,7 +135,7 @@ fn word(root: &Root, path: &str) -> String {
     printable(text.lines().next().unwrap_or_default().trim(), WORD_CHARS_MAX)
 }
 
-fn distribution(root: &Root, unknown: &mut Vec<String>) -> Distribution {
+pub(crate) fn distribution(root: &Root, unknown: &mut Vec<String>) -> Distribution {
     let read = |path: &str| root.text(path, SMALL_FILE_BYTES_MAX);
     let text = read("/etc/os-release").or_else(|_| read("/usr/lib/os-release")).unwrap_or_else(|error| {
         unknown.push(format!("distribution: {error}"));

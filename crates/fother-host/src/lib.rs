@@ -6,6 +6,7 @@ pub mod checks;
 pub mod command;
 pub mod dpkg;
 pub mod findings;
+pub mod foreign;
 pub mod inventory;
 pub mod manifest;
 pub mod patchers;

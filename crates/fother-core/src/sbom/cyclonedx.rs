@@ -27,8 +27,11 @@ pub(super) fn read(value: &Value) -> Result<Sbom, String> {
 fn clues(component: &Value) -> Clues<'_> {
     let text = |name: &str| component[name].as_str().unwrap_or_default();
     let properties = component["properties"].as_array().into_iter().flatten();
+    // Red Hat's name a component's several repositories as evidence.
+    let evidence = component["evidence"]["identity"].as_array().into_iter().flatten().find(|identity| identity["field"] == "purl");
+    let purl = evidence.and_then(|identity| identity["concludedValue"].as_str()).filter(|_| text("purl").is_empty());
     Clues {
-        purl: text("purl"),
+        purl: purl.unwrap_or(text("purl")),
         name: text("name"),
         version: text("version"),
         properties: properties.filter_map(|p| Some((p["name"].as_str()?, p["value"].as_str()?))).collect(),

@@ -53,6 +53,23 @@ impl File {
     }
 }
 
+/// About the size of the file, so that it never grows while it is filled.
+fn size(builder: &Builder, strings: usize) -> usize {
+    let records = [
+        (Section::Feeds, builder.feeds.len()),
+        (Section::Releases, builder.releases.len()),
+        (Section::Packages, builder.packages.len()),
+        (Section::Claims, builder.claims.len()),
+        (Section::Advisories, builder.advisories.len()),
+        (Section::AdvisoryVulns, builder.advisory_vulns.len()),
+        (Section::Vulns, builder.vulns.len()),
+        (Section::Epss, builder.epss.len()),
+        (Section::Supports, builder.supports.len()),
+    ];
+    let tables = HEADER_BYTES + (SECTION_BYTES + 8) * Section::ALL.len();
+    strings + tables + records.iter().map(|(section, count)| section.record_bytes() * count).sum::<usize>()
+}
+
 /// Positions after sorting: `order` lists the old ones in their new order; the result maps old to new.
 fn ranks(order: &[u32]) -> Vec<u32> {
     let mut ranks = vec![0; order.len()];
@@ -67,7 +84,9 @@ fn positions(len: usize) -> Vec<u32> {
 }
 
 pub(super) fn bytes(mut builder: Builder, now: Timestamp) -> Result<Vec<u8>, String> {
-    builder.package_index = Default::default();
+    // What only building needs goes first: the peak of memory is here.
+    (builder.package_index, builder.cve_index) = Default::default();
+    (builder.other_index, builder.advisory_index, builder.release_index) = Default::default();
     let mut releases = positions(builder.releases.len());
     releases.sort_by_key(|at| builder.text.get(builder.releases[*at as usize].name).as_bytes());
     let release_rank = ranks(&releases);
@@ -88,7 +107,10 @@ pub(super) fn bytes(mut builder: Builder, now: Timestamp) -> Result<Vec<u8>, Str
     builder.text = super::Interner::default();
     let vuln_rank = ranks(&vulns);
 
-    let mut file = File { bytes: vec![0; HEADER_BYTES + SECTION_BYTES * Section::ALL.len()], sections: Vec::new() };
+    let mut file = File { bytes: Vec::with_capacity(size(&builder, heap.len())), sections: Vec::new() };
+    file.bytes.resize(HEADER_BYTES + SECTION_BYTES * Section::ALL.len(), 0);
+    file.section(Section::Strings, |bytes| bytes.extend(&heap));
+    drop(heap);
     file.put(builder.feeds.iter().map(|feed| {
         let place = |text| moved.place(text);
         fother_core::advisory::format::Feed { name: place(feed.name), kind: place(feed.kind), origin: place(feed.origin), ..*feed }
@@ -111,8 +133,6 @@ pub(super) fn bytes(mut builder: Builder, now: Timestamp) -> Result<Vec<u8>, Str
         note: moved.place(support.note),
         ended: support.ended,
     }));
-    drop(builder);
-    file.section(Section::Strings, |bytes| bytes.extend(&heap));
     file.seal(now)
 }
 

@@ -67,7 +67,7 @@ pub fn run(context: &Context, arguments: &Explain) -> Result<u8, Failure> {
 }
 
 fn line(name: &str, value: impl std::fmt::Display) {
-    println!("  {name:<16}{}", printable(&value.to_string(), 400));
+    println!("  {name:<18}{}", printable(&value.to_string(), 400));
 }
 
 fn facts(vuln: &VulnInfo) {

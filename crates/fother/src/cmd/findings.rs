@@ -225,7 +225,9 @@ pub fn print(assessment: &Assessment, queue: &Queue) {
         assessment.findings.len(),
         count(&|f| f.exploits.contains(&"KEV"))
     );
-    println!("{}: {}", assessment.release, assessment.support);
+    if !assessment.support.is_empty() {
+        println!("{}: {}", assessment.release, assessment.support);
+    }
     let rows: Vec<Vec<String>> = queue.updates.iter().take(LINES_MAX).enumerate().map(|(at, update)| row(at + 1, update)).collect();
     if !rows.is_empty() {
         println!();
@@ -233,6 +235,14 @@ pub fn print(assessment: &Assessment, queue: &Queue) {
     }
     if queue.updates.len() > LINES_MAX {
         println!("  … and {} more (--format json has all)", queue.updates.len() - LINES_MAX);
+    }
+    let open: Vec<&HostFinding> = assessment.findings.iter().filter(|finding| finding.fixed.is_none()).collect();
+    for finding in open.iter().take(LINES_MAX) {
+        let title = fother_core::text::printable(&finding.title, 80);
+        println!("no fix: {} in {} {}: {} ({title})", finding.id, finding.source, finding.version, report::action(finding));
+    }
+    if open.len() > LINES_MAX {
+        println!("  … and {} more without a fix (--format json has all)", open.len() - LINES_MAX);
     }
     for line in &assessment.unsupported {
         println!("support of {}: {}", line.source, fother_core::text::printable(&line.why, 160));

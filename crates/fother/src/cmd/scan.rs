@@ -25,7 +25,8 @@ pub fn run(context: &Context, arguments: &Scan) -> Result<u8, Failure> {
     let advisories = arguments.feeds.as_ref().map(|dir| fother_feeds::advisories::load_dir(dir)).transpose()?;
     let database = findings::database(arguments.db.as_deref(), context, arguments.fail_on.as_deref())?;
     let judge = database.as_ref().map(|database| Judge::new(database, arguments.feed_max_age));
-    if arguments.advisories_only {
+    // Only dpkg hosts have archives that are looked at here.
+    if arguments.advisories_only || fother_host::foreign::is_there(&root) {
         return findings::advisories_only(context, arguments, &root, judge.as_ref());
     }
     let found = scan::scan_with(&root, None, advisories.as_ref(), judge.as_ref())?;
