@@ -125,8 +125,11 @@ impl Executor {
         Ok(executor)
     }
 
-    /// Takes the inventory anew; an error is logged and the old one stays.
+    /// Takes the inventory anew, and notices what root undid; an error is logged and the old one stays.
     pub fn refresh(&self) {
+        if let Err(error) = self.tell_undone() {
+            tracing::warn!(%error, "what root undid here is not reported yet");
+        }
         match self.take_inventory() {
             Ok(present) => *lock(&self.present) = Some(present),
             Err(why) => tracing::warn!(%why, "no inventory"),

@@ -19,6 +19,9 @@ pub struct Hands {
 /// File below [`Config::data`] that is locked while somebody acts.
 pub const HANDS_FILE: &str = "hands.lock";
 
+/// Why a transaction went back that root undid.
+pub const BY_ROOT: &str = "undone by root at the host itself";
+
 /// Waits for the right to act; the executor's worker and `undo` exclude each other with it.
 ///
 /// # Errors
@@ -103,7 +106,7 @@ pub fn undo_cli(config: &Config, host: &dyn Host, clock: &dyn Clock, txn: Transa
         Some(Step::Applied { .. } | Step::Soaking { .. } | Step::Ended { outcome: Outcome::Verified { .. } | Outcome::Failed { .. } })
             if touched =>
         {
-            journal.append(Step::GoingBack { why: "undone by root at the host itself".to_owned() }).map_err(journal_error)?;
+            journal.append(Step::GoingBack { why: BY_ROOT.to_owned() }).map_err(journal_error)?;
         }
         Some(other) => return Err(UndoError::NotInEffect { txn, how: format!("{other:?}") }),
     }

@@ -212,6 +212,8 @@ impl Executor {
         match (journal.accepted(), last) {
             (None, _) | (_, None) => return Ok(refused(format!("{txn} is no transaction of this host"))),
             (Some(_), Some(_)) if begun => {}
+            // Undone already, perhaps by root at the host itself: said again, and not done again.
+            (Some(_), Some(Step::Ended { outcome: outcome @ Outcome::RolledBack { .. } })) => return Ok(outcome),
             (Some((_, undo_until)), _) if now >= undo_until => {
                 return Ok(refused(format!(
                     "the approval covered an undo of {txn} until {undo_until}; root can still undo at the host itself"
@@ -234,6 +236,27 @@ impl Executor {
         self.drive(&dir, journal)
     }
 
+    /// Reports what root undid at the host itself, once, so that the server's view is true again.
+    ///
+    /// # Errors
+    /// Where journals cannot be read or the report not be stored; it is tried again at the next call.
+    pub fn tell_undone(&self) -> io::Result<()> {
+        for (txn, step) in crate::undo::list(&self.config)? {
+            let dir = self.config.transactions().join(txn.to_string());
+            let told = dir.join(TOLD_FILE);
+            let Step::Ended { outcome: outcome @ Outcome::RolledBack { .. } } = step else { continue };
+            let journal = Journal::open(&dir, self.disk.clone())?;
+            let by_root = journal.steps().iter().any(|step| matches!(step, Step::GoingBack { why } if why == crate::undo::BY_ROOT));
+            if !by_root || told.exists() {
+                continue;
+            }
+            let directive = journal.accepted().map(|(directive, _)| directive);
+            lock(&self.keeper).change(|state| state.report(directive, outcome))?;
+            self.disk.replace(&told, b"")?;
+        }
+        Ok(())
+    }
+
     fn drive(&self, dir: &Path, journal: Journal) -> io::Result<Outcome> {
         let transaction = read_transaction(dir)?;
         let tell = |outcome: Outcome| lock(&self.keeper).change(|state| state.report_once("applied", outcome));
@@ -242,6 +265,8 @@ impl Executor {
     }
 }
 
+/// Marks a transaction whose undo by root was reported. A crash before it is written reports again, which changes nothing.
+const TOLD_FILE: &str = "undone-told";
 /// File name of the verified transaction beside its journal.
 pub const TRANSACTION_FILE: &str = "transaction.json";
 

@@ -5,6 +5,8 @@ pub mod apt_get;
 pub mod checks;
 pub mod command;
 pub mod dpkg;
+pub mod findings;
+pub mod foreign;
 pub mod inventory;
 pub mod manifest;
 pub mod patchers;

@@ -6,7 +6,11 @@ use crate::{
     ipc::{Answer, Request},
     undo::undo_cli,
 };
-use fother_core::{directive::Order, protocol::Outcome, rehearsal::Verdict};
+use fother_core::{
+    directive::Order,
+    protocol::{Outcome, Report},
+    rehearsal::Verdict,
+};
 use std::{fs, time::Duration};
 
 fn applied() -> Bench {
@@ -94,7 +98,7 @@ fn an_undo_order_works_once_and_only_for_a_known_transaction_until_its_deadline(
     let outcomes = bench.carry_out(undo(1));
     assert!(matches!(outcomes[..], [Outcome::RolledBack { .. }]), "{outcomes:?}");
     let outcomes = bench.carry_out(undo(1));
-    assert!(matches!(outcomes[..], [Outcome::Refused { .. }]), "{outcomes:?}");
+    assert!(matches!(outcomes[..], [Outcome::RolledBack { .. }]), "said again, not done again: {outcomes:?}");
     assert_eq!(bench.acts().iter().filter(|act| *act == "undo").count(), 1);
 
     let mut late = applied();
@@ -111,6 +115,12 @@ fn root_undoes_at_the_host_without_server_or_executor_and_after_the_deadline() {
     let outcome = undo_cli(&bench.config, &bench.host, bench.clock.as_ref(), txn(1)).unwrap();
     assert!(matches!(outcome, Outcome::RolledBack { .. }), "{outcome:?}");
     assert!(undo_cli(&bench.config, &bench.host, bench.clock.as_ref(), txn(1)).is_err());
+    let executor = bench.executor();
+    executor.refresh();
+    let reports = Bench::reports(&executor);
+    assert!(matches!(&reports[..], [.., Report { directive: Some(_), outcome: Outcome::RolledBack { .. }, .. }]), "{reports:?}");
+    executor.refresh();
+    assert_eq!(Bench::reports(&executor).len(), reports.len(), "told once");
     assert!(undo_cli(&bench.config, &bench.host, bench.clock.as_ref(), txn(5)).unwrap_err().to_string().contains(&txn(1).to_string()));
 }
 

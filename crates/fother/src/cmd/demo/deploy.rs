@@ -4,7 +4,7 @@ use super::fleet::{Fleet, LAB, QUICK_WAIT, wait};
 use crate::{
     cmd::{Context, plan, rollout},
     failure::{FAILED, Failure},
-    output::Format,
+    output::{Format, Wanted},
 };
 use fother_core::{Digest, plan::Cohort, rollout::Phase};
 use serde_json::{Value, json};
@@ -59,7 +59,7 @@ pub fn good_path(fleet: &mut Fleet, change: &str, plan: Digest) -> Result<String
 }
 
 fn watch(fleet: &Fleet, id: &str) -> Result<u8, Failure> {
-    let context = Context { format: Format::Table, run_dir: fleet.run_dir() };
+    let context = Context { format: Format::Table, wanted: Wanted::Table, run_dir: fleet.run_dir() };
     rollout::watch(&context, &fleet.client()?, id)
 }
 
