@@ -145,7 +145,7 @@ pub fn queue(findings: &[HostFinding], asset: Asset, packs: &[Pack], today: Day)
     out
 }
 
-/// Exploited first, then overdue or due soonest among equals of a kind, then risk.
+/// Exploited first, then the one that removes more risk, then the one that closes more.
 fn order(update: &Update) -> (bool, std::cmp::Reverse<u64>, usize) {
     (update.exploited == 0, std::cmp::Reverse(update.risk_millionths), usize::MAX - update.closes.len())
 }

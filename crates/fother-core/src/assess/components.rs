@@ -1,7 +1,7 @@
 //! Findings of SBOMs and lock files: Debian's by source package, rpm's and apk's by their release, language packages by ecosystem. Pure.
 
 use super::{
-    host::{self, Assessment, Host},
+    host::{self, Assessment, Host, HostFinding},
     installed::Judged,
     package, package_name, release_name,
 };
@@ -12,7 +12,7 @@ use crate::{
     inventory::Distribution,
     sbom::{Component, Sbom},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 /// The ecosystem in the database that a package URL's type belongs to, and the name there.
 fn ecosystem(component: &Component) -> Option<(&'static str, String)> {
@@ -90,16 +90,18 @@ fn add<B: Bytes>(
     feed_days_max: Option<u32>,
     out: &mut Assessment,
 ) -> Result<(), Error> {
-    let mut groups: BTreeMap<Judged, BTreeSet<String>> = BTreeMap::new();
+    // Rpm's advisories speak of binary packages; what is updated at once is all that one source was built into.
+    let mut groups: BTreeMap<(Judged, String), BTreeSet<String>> = BTreeMap::new();
     let mut without: BTreeMap<String, usize> = BTreeMap::new();
     for component in components {
         let judged =
             |release: String, source: String| Judged { release, source, version: component.version.clone(), because: String::new() };
         if let Some((ecosystem, name)) = ecosystem(component) {
-            groups.entry(judged(ecosystem.to_owned(), name.clone())).or_default().insert(name);
+            groups.entry((judged(ecosystem.to_owned(), name.clone()), name.clone())).or_default().insert(name);
         } else if let Some(release) = release_name(distribution).filter(|_| matches!(component.kind.as_str(), "rpm" | "apk")) {
+            let source = component.source.as_ref().map_or(&component.name, |(source, _)| source);
             for name in names(component) {
-                groups.entry(judged(release.clone(), name)).or_default().insert(component.name.clone());
+                groups.entry((judged(release.clone(), name), source.clone())).or_default().insert(component.name.clone());
             }
         } else {
             *without.entry(component.kind.clone()).or_default() += 1;
@@ -110,7 +112,8 @@ fn add<B: Bytes>(
     }
     let mut releases: BTreeMap<String, Option<ReleaseInfo>> = BTreeMap::new();
     let feeds = out.feeds.clone();
-    for (judged, packages) in groups {
+    let mut found: BTreeMap<(String, String, String), HostFinding> = BTreeMap::new();
+    for ((judged, source), packages) in groups {
         if !releases.contains_key(&judged.release) {
             let known = db.release(&judged.release)?.filter(|release| release.record.coverage & Release::KNOWS_FIXED != 0);
             match &known {
@@ -124,7 +127,16 @@ fn add<B: Bytes>(
         out.unknown.extend(verdict.unknown);
         out.not_affected.extend(verdict.not_affected.iter().map(|id| format!("{id} {}", judged.source)));
         let packages: Vec<String> = packages.into_iter().collect();
-        out.findings.extend(verdict.findings.iter().map(|finding| host::plain(&judged, packages.clone(), finding, &feeds)));
+        for finding in &verdict.findings {
+            let one = HostFinding { source: source.clone(), ..host::plain(&judged, packages.clone(), finding, &feeds) };
+            match found.entry((one.id.clone(), one.source.clone(), one.version.clone())) {
+                Entry::Vacant(place) => {
+                    place.insert(one);
+                }
+                Entry::Occupied(mut place) => place.get_mut().packages.extend(one.packages),
+            }
+        }
     }
+    out.findings.extend(found.into_values());
     Ok(())
 }

@@ -13,7 +13,7 @@ use fother_core::{
     report,
     text::printable,
 };
-use fother_host::{findings::Judge, root::Root, scan};
+use fother_host::{findings::Judge, foreign, root::Root, scan};
 use serde_json::json;
 
 /// Most packages elsewhere that are listed.
@@ -27,8 +27,12 @@ pub fn run(context: &Context, arguments: &Explain) -> Result<u8, Failure> {
     };
     let root = Root::open(&arguments.root)?;
     let judge = Judge::new(&database, None);
-    let found = scan::scan_with(&root, None, None, Some(&judge))?;
-    let assessment = found.assessment.unwrap_or_default();
+    // Only dpkg hosts have archives that are looked at here.
+    let assessment = if foreign::is_there(&root) {
+        judge.quick(&root)?.assessment
+    } else {
+        scan::scan_with(&root, None, None, Some(&judge))?.assessment.unwrap_or_default()
+    };
     let what = arguments.what.as_str();
     let vuln = database.vuln_by_id(what)?;
     let mine: Vec<&HostFinding> = assessment

@@ -43,8 +43,10 @@ pub fn run(context: &Context, arguments: &Scan) -> Result<u8, Failure> {
             Format::Json => findings::envelope("scan", &found, &found.unknown, found.assessment.as_ref(), queue.as_ref())?,
             Format::Table => {
                 print(&found);
-                if let (Some(assessment), Some(queue)) = (&found.assessment, &queue) {
-                    findings::print(assessment, queue);
+                match (&found.assessment, &queue) {
+                    (Some(assessment), Some(queue)) => findings::print(assessment, queue),
+                    _ if advisories.is_some() => {}
+                    _ => eprintln!("fother: no advisories were taken in, so vulnerabilities are not judged: `fother feeds update`"),
                 }
             }
         }
