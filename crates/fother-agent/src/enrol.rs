@@ -157,9 +157,15 @@ fn ask(options: &EnrolOptions, ca: &[u8], enrol: Enrol) -> Result<Enrolled, Enro
     let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(EnrolError::Http)?;
     match status {
         200 | 201 => serde_json::from_str(&text).map_err(|error| EnrolError::Answer(error.to_string())),
-        401 | 403 | 404 | 410 => Err(EnrolError::TokenRefused { status, detail: fother_core::text::printable(&text, 300) }),
+        401 | 403 | 404 | 410 => Err(EnrolError::TokenRefused { status, detail: said(&text) }),
         _ => Err(EnrolError::Answer(format!("{status}: {}", fother_core::text::printable(&text, 300)))),
     }
+}
+
+/// What a problem document (RFC 9457) says to people.
+fn said(text: &str) -> String {
+    let problem: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+    fother_core::text::printable(problem["detail"].as_str().unwrap_or_default(), 300)
 }
 
 /// A certificate that is not valid now is, more often than not, a wrong clock.

@@ -137,7 +137,7 @@ fn same_time(host: HostId, report: &CheckIn, now: Timestamp) -> Result<(), Error
     if apart_ms <= SKEW_MS_MAX {
         return Ok(());
     }
-    let what = format!("the host's clock says {}, the server's {now}: they are {} s apart", report.clock, apart_ms / 1_000);
+    let what = format!("the host's clock says {}, the server's {now}: they are {} s apart", report.clock, apart_ms.div_ceil(1_000));
     tracing::warn!(%host, "a check-in was refused: {what}");
     refuse("clock", what, format!("at most {} s are accepted: set the clock that is wrong (timedatectl set-ntp true)", SKEW_MS_MAX / 1_000))
 }
