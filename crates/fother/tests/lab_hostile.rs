@@ -368,3 +368,80 @@ fn with_enough_approvers_it_is_installed_and_undone_within_its_deadline_only(
     assert!(undone.contains("RolledBack") && undone.contains("differences: []"), "{undone}");
     unchanged(fleet, host, before);
 }
+
+/// What the hostile package wrote down about its attempts, read from outside while its clone ran.
+fn attempts(fleet: &Fleet, host: &str, plan: &str) -> (std::process::Output, BTreeMap<String, String>) {
+    let work = fleet.root(host).join("var/lib/fother/agent/rehearse");
+    let mut seen = BTreeMap::new();
+    std::thread::scope(|scope| {
+        let rehearsal = scope.spawn(|| fleet.try_cli(&["plan", "rehearse", plan, "--no-bisect"]));
+        while !rehearsal.is_finished() {
+            let mut logs = Vec::new();
+            find(&work, "escape.log", &mut logs);
+            let lines = logs
+                .iter()
+                .filter_map(|log| fs::read_to_string(log).ok())
+                .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
+            seen.extend(lines.filter_map(|line| line.split_once(": ").map(|(name, what)| (name.to_owned(), what.to_owned()))));
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        (rehearsal.join().unwrap(), seen)
+    })
+}
+
+fn find(dir: &Path, name: &str, found: &mut Vec<std::path::PathBuf>) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        // Upper layers hold what was written; the merged trees would be walked twice and whole.
+        let file = entry.file_name();
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) && file != "merged" && file != "earlier" {
+            find(&entry.path(), name, found);
+        } else if file == name {
+            found.push(entry.path());
+        }
+    }
+}
+
+/// What of this machine a breakout would change.
+fn machine() -> BTreeMap<&'static str, String> {
+    let output = |script: &str| {
+        let output = std::process::Command::new("sh").args(["-c", script]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    BTreeMap::from([
+        ("devices", output("find /dev -xdev \\( -type b -o -type c \\) -printf '%p %y %M\\n' | sort")),
+        ("core pattern", output("cat /proc/sys/kernel/core_pattern")),
+        ("sysrq", output("dmesg | grep -ci 'sysrq: HELP'")),
+        ("loop7", output("head -c 512 /dev/loop7 2>&1 | sha256sum")),
+    ])
+}
+
+/// Processes of this machine that belong to a rehearsal of the lab's host.
+fn strays() -> Vec<String> {
+    let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let of_lab = |pid: &u32| {
+        fs::read_to_string(format!("/proc/{pid}/cgroup"))
+            .is_ok_and(|group| group.contains("hostilepackage") && group.contains("fother-rehearsal"))
+    };
+    pids.filter(of_lab).filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()).collect()
+}
+
+#[test]
+fn the_hostile_package_gets_nowhere_from_its_rehearsal() {
+    let fleet = Fleet::up(&Setup { hosts: 1, ..Setup::quick("hostilepackage") });
+    let host = fleet.web[0].name.clone();
+    fleet.publish(SiteVersion::Hostile);
+    let plan = fleet.json(&["plan", "new", fleet::GROUP])["digest"].as_str().unwrap().to_owned();
+    let (before, outside) = (tree(&fleet, &host), machine());
+    let (output, attempts) = attempts(&fleet, &host, &plan);
+    let rehearsal = fleet.rehearsals(&plan).remove(0);
+    eprintln!("{}: the verdict of a package that only tries; its attempts: {attempts:?}", rehearsal["verdict"]);
+    assert!(output.status.code().is_some_and(|code| [0, 1, 3].contains(&code)), "{output:?}");
+    let names = ["mknod", "write-device", "mknod-memory", "remount-root", "bind-mount", "sysrq", "kernel-setting", "network", "kernel-log"];
+    assert!(names.iter().all(|name| attempts.contains_key(*name)), "{attempts:?}");
+    // A fork bomb is not refused but held within the clone's limit of processes.
+    let done: Vec<&str> = attempts.iter().filter(|(_, what)| *what != "refused").map(|(name, _)| name.as_str()).collect();
+    assert!(done.iter().all(|name| *name == "fork-bomb"), "{attempts:?}");
+    unchanged(&fleet, &host, &before);
+    assert_eq!(machine(), outside);
+    assert_eq!(strays(), [""; 0]);
+}
