@@ -7,7 +7,10 @@ use crate::{
     units::{RESULT_BYTES_MAX, Told},
 };
 use fother_core::rehearsal::UndoProof;
-use fother_host::{transact, undo::OnConflict};
+use fother_host::{
+    transact,
+    undo::{self, OnConflict},
+};
 use std::path::Path;
 
 fn told(error: impl ToString) -> HostError {
@@ -29,11 +32,15 @@ pub fn transact(request: &Path) -> Result<(), HostError> {
 pub fn put_back(request: &Path) -> Result<(), HostError> {
     let bytes = durable::read_bounded(request, RESULT_BYTES_MAX).map_err(told)?;
     let what: PutBack = serde_json::from_slice(&bytes).map_err(told)?;
-    let result = match transact::undo_transaction(&what.journal, &what.undo_archive, OnConflict::Leave, &mut |_| {}) {
-        Ok(report) => Told::Done {
+    let undone = transact::undo_transaction(&what.journal, &what.undo_archive, OnConflict::Leave, &mut |_| {});
+    let undone = undone.and_then(|report| {
+        let compared = if undo::is_captured(&what.undo_archive) { undo::compared(&what.undo_archive)? } else { 0 };
+        Ok((report, compared))
+    });
+    let result = match undone {
+        Ok((report, compared)) => Told::Done {
             answer: UndoProof {
-                // What this run put back, all of which was compared afterwards. A lower bound: a resumed undo counts only its own part.
-                paths_compared: report.restored + report.removed,
+                paths_compared: compared.saturating_sub(report.left.len() as u64),
                 differences: report.left.iter().map(|path| format!("{path}: written by somebody else since, left alone")).collect(),
                 exempt: Vec::new(),
             },

@@ -107,8 +107,8 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// Where that could not be told.
     fn restart_stale(&self) -> Result<(), HostError>;
-    /// What is not yet in effect: a reboot with its reasons, services that still map replaced files.
-    fn remarks(&self) -> Vec<String>;
+    /// What of the transaction is not yet in effect: a reboot with its reasons, services that still map replaced files or could not be restarted.
+    fn remarks(&self, transaction: &Transaction) -> Vec<String>;
     /// Free bytes where the transaction writes.
     fn space_bytes(&self) -> u64;
 }

@@ -85,6 +85,8 @@ struct ApplyResult {
 #[derive(Deserialize)]
 struct Applied {
     apply_ms: u64,
+    #[serde(default)]
+    restarts: Vec<fother_host::transact::Restart>,
 }
 
 fn told(error: impl ToString) -> HostError {
@@ -193,15 +195,18 @@ impl Host for LiveHost {
 
     fn progress(&self, transaction: &Transaction) -> Result<Progress, HostError> {
         let run = self.transact(transaction);
-        if let Some(result) = run.result::<ApplyResult>()? {
-            return Self::judge(&result);
-        }
-        if run.is_active()? {
-            return Ok(Progress::Running);
-        }
-        // It may have ended between the two questions.
-        if let Some(result) = run.result::<ApplyResult>()? {
-            return Self::judge(&result);
+        let active = run.is_active()?;
+        match run.result::<ApplyResult>()? {
+            Some(result) if result.outcome.is_some() => return Self::judge(&result),
+            _ if active => return Ok(Progress::Running),
+            // Going back failed half way, perhaps for a passing reason: the same subcommand goes on from its journal.
+            Some(result) => {
+                let Err(why) = Self::judge(&result) else { return Self::judge(&result) };
+                tracing::warn!(%why, "recovering again");
+                run.launch().map_err(|error| HostError(format!("{why}; {error}")))?;
+                return Ok(Progress::Running);
+            }
+            None => {}
         }
         let begun = std::fs::metadata(Self::journal(transaction)).is_ok_and(|meta| meta.len() > 0);
         if !begun {
@@ -223,7 +228,7 @@ impl Host for LiveHost {
             properties: &["Type=exec", "OOMScoreAdjust=-900", "TimeoutStopSec=infinity"],
         };
         Disk::default().replace(&run.request, &serde_json::to_vec(&request).map_err(told)?).map_err(told)?;
-        run.finish(UNDO_LIMIT)
+        run.finish_resuming(UNDO_LIMIT)
     }
 
     fn checks(&self, list: &[Check]) -> Vec<(String, CheckAnswer)> {
@@ -243,13 +248,22 @@ impl Host for LiveHost {
         Ok(())
     }
 
-    fn remarks(&self) -> Vec<String> {
+    fn remarks(&self, transaction: &Transaction) -> Vec<String> {
         let inventory = match self.inventory() {
             Ok(inventory) => inventory,
             Err(error) => return vec![format!("running versions could not be told: {error}")],
         };
         let stale = inventory.services.iter().filter(|service| !service.stale_files.is_empty());
         let mut remarks: Vec<String> = stale.map(|service| format!("{} still runs replaced files", service.unit)).collect();
+        match self.transact(transaction).result::<ApplyResult>() {
+            Ok(result) => {
+                let restarts = result.and_then(|result| result.applied).into_iter().flat_map(|applied| applied.restarts);
+                remarks.extend(
+                    restarts.filter(|restart| !restart.ok).map(|restart| format!("{}: not restarted: {}", restart.unit, restart.note)),
+                );
+            }
+            Err(error) => remarks.push(format!("whether every service was restarted could not be told: {error}")),
+        }
         match inventory.reboot {
             Reboot::No => {}
             Reboot::Needed { reasons } => remarks.extend(reasons.into_iter().map(|why| format!("reboot due: {why}"))),

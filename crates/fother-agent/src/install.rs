@@ -106,11 +106,13 @@ pub fn find_user(name: &str) -> Option<(u32, u32)> {
     Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?))
 }
 
-/// The executor's unit. It installs packages, so it has root; rehearsals need cgroups of their own below it.
+/// The executor's unit. It installs packages, so it has root; rehearsals need cgroups of their own below it. However often it ends,
+/// it is started again: a host that gave up would be lost in the middle of a change.
 #[must_use]
 pub fn executor_unit(binary: &Path) -> String {
     format!(
-        "[Unit]\nDescription=Fother executor: verifies and carries out approved updates\nDocumentation=man:fother(1)\n\n[Service]\n\
+        "[Unit]\nDescription=Fother executor: verifies and carries out approved updates\nDocumentation=man:fother(1)\n\
+         StartLimitIntervalSec=0\n\n[Service]\n\
          ExecStart={} agent run --half executor\nRestart=always\nRestartSec=2\nDelegate=yes\nKillMode=process\nRuntimeDirectory=fother\n\
          RuntimeDirectoryMode=0755\nRuntimeDirectoryPreserve=yes\n\n[Install]\nWantedBy=multi-user.target\n",
         binary.display()
@@ -122,7 +124,7 @@ pub fn executor_unit(binary: &Path) -> String {
 pub fn agent_unit(binary: &Path) -> String {
     format!(
         "[Unit]\nDescription=Fother agent: talks to the server\nDocumentation=man:fother(1)\nWants=network-online.target\n\
-         After=network-online.target fother-executor.service\n\n[Service]\nUser={NETWORK_USER}\nGroup={NETWORK_USER}\n\
+         After=network-online.target fother-executor.service\nStartLimitIntervalSec=0\n\n[Service]\nUser={NETWORK_USER}\nGroup={NETWORK_USER}\n\
          ExecStart={} agent run --half network\nRestart=always\nRestartSec=2\nNoNewPrivileges=yes\nCapabilityBoundingSet=\nAmbientCapabilities=\n\
          ProtectSystem=strict\nReadWritePaths=/var/lib/fother/agent-net\nProtectHome=yes\nPrivateTmp=yes\nPrivateDevices=yes\n\
          ProtectKernelTunables=yes\nProtectKernelModules=yes\nProtectKernelLogs=yes\nProtectControlGroups=yes\nProtectClock=yes\n\
@@ -194,4 +196,18 @@ pub fn uninstall(config: &Config) -> Result<PathBuf, InstallError> {
     }
     run("systemctl", &["daemon-reload"])?;
     Ok(config.transactions())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_halves_are_started_again_however_often_they_end() {
+        for unit in [executor_unit(Path::new("/usr/bin/fother")), agent_unit(Path::new("/usr/bin/fother"))] {
+            let (head, service) = unit.split_once("[Service]").unwrap();
+            assert!(head.lines().any(|line| line == "StartLimitIntervalSec=0"), "{unit}");
+            assert!(service.lines().any(|line| line == "Restart=always"), "{unit}");
+        }
+    }
 }

@@ -275,7 +275,7 @@ impl Driver<'_> {
                 return Step::GoingBack { why: broken.join("; ") };
             }
             if self.clock.now() >= until {
-                return Step::Ended { outcome: Outcome::Verified { txn: self.id(), remarks: self.host.remarks() } };
+                return Step::Ended { outcome: Outcome::Verified { txn: self.id(), remarks: self.host.remarks(self.transaction) } };
             }
             self.clock.sleep(Duration::from_secs(1));
         }

@@ -17,7 +17,7 @@ pub const POLL: Duration = Duration::from_millis(200);
 /// Largest result, in bytes.
 pub const RESULT_BYTES_MAX: u64 = 64 << 20;
 /// How often one unit is launched before a person is asked.
-pub const LAUNCHES_MAX: u32 = 5;
+pub const LAUNCHES_MAX: u32 = 20;
 
 /// One run of this program: `<binary> agent <verb> <request file>`, which writes `result` beside it.
 #[derive(Clone, Debug)]
@@ -133,6 +133,20 @@ impl UnitRun {
             Some(Told::Failed { why }) => Err(HostError(why)),
             None => Err(HostError(format!("{} ended without a result; see `journalctl -u {}`", self.unit, self.unit))),
         }
+    }
+
+    /// As [`UnitRun::finish`] for work that resumes where it was killed: a unit that ended without a result is launched again.
+    ///
+    /// # Errors
+    /// Where it gives none within `limit`, or ended [`LAUNCHES_MAX`] times without one.
+    pub fn finish_resuming<T: DeserializeOwned>(&self, limit: Duration) -> Result<T, HostError> {
+        for _ in 0..LAUNCHES_MAX {
+            match self.finish(limit) {
+                Err(error) if !self.is_active()? && !self.result.exists() => tracing::warn!(%error, "resuming"),
+                other => return other,
+            }
+        }
+        Err(HostError(format!("{} ended {LAUNCHES_MAX} times without a result; see `journalctl -u {}`", self.unit, self.unit)))
     }
 
     /// Stops a unit that an earlier executor left behind.

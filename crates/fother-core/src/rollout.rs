@@ -137,6 +137,10 @@ impl Phase {
         }
     }
 
+    fn is_working(&self) -> bool {
+        !self.is_settled() && *self != Self::Waiting
+    }
+
     /// The word for people.
     #[must_use]
     pub fn word(&self) -> &'static str {
@@ -177,6 +181,9 @@ pub struct Rollout {
     pub waves_passed: u32,
     /// Stands still.
     pub paused: bool,
+    /// Hosts that are not heard of.
+    #[serde(default)]
+    pub lost: BTreeSet<HostId>,
     /// Blocked by these, as last said.
     pub blocked: BTreeSet<HostId>,
     /// How it ended.
@@ -212,6 +219,7 @@ impl Rollout {
             hosts,
             waves_passed: 0,
             paused: false,
+            lost: BTreeSet::new(),
             blocked: BTreeSet::new(),
             ended: None,
             ended_at: None,
@@ -221,7 +229,10 @@ impl Rollout {
     /// Takes a host's report about the transaction `txn` in.
     pub fn report(&mut self, host: HostId, outcome: &Outcome, now: Timestamp) {
         let Some(phase) = self.hosts.get_mut(&host) else { return };
+        // An undo that was asked for in the meantime is still to come.
+        let undoing = matches!(phase, Phase::Undoing { .. });
         let next = match outcome {
+            Outcome::Applied { .. } | Outcome::Verified { .. } if undoing => return,
             Outcome::Refused { why } => Phase::Refused { why: why.to_string() },
             Outcome::NotApproved { why } => Phase::Refused { why: why.to_string() },
             Outcome::Replan { why } => Phase::Replan { why: why.clone() },
@@ -236,6 +247,35 @@ impl Rollout {
         *phase = next;
     }
 
+    /// Takes in that a host is not heard of any more, or again; what it blocked goes on by itself then.
+    pub fn heard_of(&mut self, host: HostId, lost: bool) {
+        if !self.hosts.contains_key(&host) {
+            return;
+        }
+        if lost {
+            self.lost.insert(host);
+        } else {
+            self.lost.remove(&host);
+            self.blocked.remove(&host);
+        }
+    }
+
+    /// Takes in that a host left for good: nothing more is expected of it, and it blocks nothing.
+    pub fn retired(&mut self, host: HostId) {
+        self.heard_of(host, false);
+        let Some(phase) = self.hosts.get_mut(&host) else { return };
+        let why = match phase {
+            Phase::Waiting => "it left the fleet before it was begun",
+            Phase::Dispatched { .. } | Phase::Applied { .. } | Phase::Undoing { .. } => {
+                "it left the fleet while it was at work: what became of it is unknown"
+            }
+            Phase::Verified { .. } | Phase::Replan { .. } | Phase::Refused { .. } | Phase::RolledBack { .. } | Phase::Failed { .. } => {
+                return;
+            }
+        };
+        *phase = Phase::Replan { why: why.to_owned() };
+    }
+
     /// The next actions. Calling it again in the same state gives the same actions; the driver turns each into events first.
     /// Where nothing can go on by itself, the answer names the hosts that block it; silence means work is under way or a window is awaited.
     #[must_use]
@@ -248,8 +288,12 @@ impl Rollout {
         };
         let overdue = self.overdue(now);
         if let Some(why) = self.gate_failure(wave) {
-            let busy = self.hosts.values().any(|phase| !phase.is_settled() && *phase != Phase::Waiting);
-            return if busy { self.block(overdue, silent()) } else { vec![Action::Finish(End::Halted { why })] };
+            let quiet: BTreeSet<HostId> = overdue.into_iter().chain(self.unheard()).collect();
+            return if self.is_busy() {
+                self.block(quiet.into_iter().collect(), silent())
+            } else {
+                vec![Action::Finish(End::Halted { why })]
+            };
         }
         if self.paused {
             return Vec::new();
@@ -266,8 +310,13 @@ impl Rollout {
                 .block(waiting, "the approval or its last window has passed: abort this rollout and submit a new change".to_owned());
         }
         let actions = self.dispatches(wave, now);
-        let busy = self.hosts.values().any(|phase| !phase.is_settled() && *phase != Phase::Waiting);
-        if actions.is_empty() && !busy && self.is_open(now) {
+        let mut unheard = self.unheard();
+        let all = self.hosts.values().filter(|phase| phase.is_working()).count() == unheard.len();
+        unheard.extend(wave.iter().filter(|host| self.is_open(now) && self.is_waiting(host) && self.lost.contains(host)));
+        if actions.is_empty() && all && !unheard.is_empty() {
+            return self.block(unheard, "not heard of: bring them back, or retire them".to_owned());
+        }
+        if actions.is_empty() && !self.is_busy() && self.is_open(now) {
             let holding = self.hosts.iter().filter(|(_, phase)| phase.is_unavailable()).map(|(host, _)| *host).collect();
             return self.block(holding, "failed hosts use up the disruption budget: mend or retire them".to_owned());
         }
@@ -279,6 +328,14 @@ impl Rollout {
         if by.is_empty() || same { Vec::new() } else { vec![Action::Block(by, why)] }
     }
 
+    fn is_busy(&self) -> bool {
+        self.hosts.values().any(Phase::is_working)
+    }
+
+    fn is_waiting(&self, host: &HostId) -> bool {
+        self.hosts.get(host) == Some(&Phase::Waiting)
+    }
+
     fn is_open(&self, now: Timestamp) -> bool {
         let within = |w: &Interval| w.start <= now && now < w.last_start.min(w.end);
         now < self.setup.expires && (self.setup.window.is_empty() || self.setup.window.iter().any(within))
@@ -287,7 +344,7 @@ impl Rollout {
     fn can_never_start(&self, now: Timestamp) -> bool {
         let over = |w: &Interval| w.last_start.min(w.end) <= now;
         let past = now >= self.setup.expires || (!self.setup.window.is_empty() && self.setup.window.iter().all(over));
-        past && !self.hosts.values().any(|phase| !phase.is_settled() && *phase != Phase::Waiting)
+        past && !self.is_busy()
     }
 
     fn failures(&self) -> u64 {
@@ -324,6 +381,12 @@ impl Rollout {
         self.hosts.iter().filter(|(_, phase)| late(phase)).map(|(host, _)| *host).collect()
     }
 
+    /// Hosts at work that are not heard of.
+    fn unheard(&self) -> Vec<HostId> {
+        let working = |host: &&HostId| self.hosts.get(*host).is_some_and(Phase::is_working);
+        self.lost.iter().filter(working).copied().collect()
+    }
+
     fn dispatches(&self, wave: &[HostId], now: Timestamp) -> Vec<Action> {
         if !self.is_open(now) {
             return Vec::new();
@@ -335,7 +398,7 @@ impl Rollout {
             if busy.len() >= limit {
                 break;
             }
-            if self.hosts.get(host) != Some(&Phase::Waiting) {
+            if !self.is_waiting(host) || self.lost.contains(host) {
                 continue;
             }
             let zone = self.setup.zones.get(host);
@@ -350,7 +413,7 @@ impl Rollout {
 }
 
 fn silent() -> String {
-    format!("no final report for more than {} minutes", REPORT_WAIT.as_secs() / 60)
+    format!("not heard of, or no final report for more than {} minutes", REPORT_WAIT.as_secs() / 60)
 }
 
 #[cfg(test)]
@@ -391,6 +454,53 @@ mod tests {
             }
         }
         out
+    }
+
+    #[test]
+    fn hosts_that_are_not_heard_of_block_only_when_nothing_else_can_go_on_and_are_named() {
+        let mut rollout = rollout(4, Share::Count(2), false);
+        rollout.waves_passed = 1;
+        rollout.hosts.insert(host(0), Phase::Verified { txn: txn(), at: Timestamp(1), remarks: Vec::new() });
+        rollout.heard_of(host(3), true);
+        assert_eq!(dispatched(&mut rollout, Timestamp(2)), [host(1), host(2)]);
+        rollout.heard_of(host(1), true);
+        assert!(rollout.step(Timestamp(3)).is_empty(), "one host is still at work");
+        rollout.report(host(2), &Outcome::Verified { txn: txn(), remarks: Vec::new() }, Timestamp(4));
+        let blocked = |rollout: &mut Rollout| match &rollout.step(Timestamp(5))[..] {
+            [Action::Block(by, _)] => {
+                rollout.blocked = by.iter().copied().collect();
+                by.clone()
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(blocked(&mut rollout), [host(1), host(3)]);
+        assert!(rollout.step(Timestamp(6)).is_empty(), "said once");
+        rollout.heard_of(host(3), false);
+        assert_eq!(dispatched(&mut rollout, Timestamp(7)), [host(3)]);
+        assert!(!rollout.blocked.contains(&host(3)));
+    }
+
+    #[test]
+    fn a_host_that_leaves_the_fleet_blocks_nothing() {
+        let mut rollout = rollout(3, Share::Count(1), false);
+        rollout.waves_passed = 1;
+        rollout.hosts.insert(host(0), Phase::Verified { txn: txn(), at: Timestamp(1), remarks: Vec::new() });
+        assert_eq!(dispatched(&mut rollout, Timestamp(2)), [host(1)]);
+        rollout.retired(host(1));
+        rollout.retired(host(2));
+        assert!(matches!(rollout.step(Timestamp(3))[..], [Action::PassWave(_)]));
+    }
+
+    #[test]
+    fn an_undo_that_was_asked_for_outlives_what_the_host_reports_of_its_work_before() {
+        let mut rollout = rollout(2, Share::Count(1), false);
+        let undoing = Phase::Undoing { txn: txn(), at: Timestamp(1) };
+        rollout.hosts.insert(host(0), undoing.clone());
+        rollout.report(host(0), &Outcome::Verified { txn: txn(), remarks: Vec::new() }, Timestamp(2));
+        assert_eq!(rollout.hosts[&host(0)], undoing);
+        let back = Outcome::RolledBack { txn: txn(), why: String::new(), paths_compared: 1, differences: Vec::new() };
+        rollout.report(host(0), &back, Timestamp(3));
+        assert!(matches!(rollout.hosts[&host(0)], Phase::RolledBack { exact: true, .. }));
     }
 
     #[test]

@@ -228,11 +228,13 @@ impl State {
             }
             Data::HostLost { host } | Data::HostReturned { host } => {
                 let lost = matches!(data, Data::HostLost { .. });
+                self.rollouts.values_mut().for_each(|rollout| rollout.heard_of(*host, lost));
                 if let Some(host) = self.hosts.get_mut(host) {
                     host.lost = lost;
                 }
             }
             Data::HostRetired { host } => {
+                self.rollouts.values_mut().for_each(|rollout| rollout.retired(*host));
                 if let Some(host) = self.hosts.get_mut(host) {
                     host.retired = true;
                 }
@@ -347,7 +349,9 @@ impl State {
                 if let Some(change) = self.changes.get_mut(change) {
                     change.rollout = Some(*rollout);
                 }
-                self.rollouts.insert(*rollout, Rollout::new(*rollout, *change, *plan, setup.clone(), at));
+                let mut new = Rollout::new(*rollout, *change, *plan, setup.clone(), at);
+                self.hosts.iter().filter(|(_, host)| host.lost).for_each(|(id, _)| new.heard_of(*id, true));
+                self.rollouts.insert(*rollout, new);
             }
             Data::WavePassed { rollout, wave, .. } => {
                 if let Some(rollout) = self.rollouts.get_mut(rollout) {

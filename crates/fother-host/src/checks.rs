@@ -23,6 +23,8 @@ const HTTP_BYTES_MAX: usize = 16 << 10;
 const UNIT_LIMIT: Duration = Duration::from_secs(5);
 const CHECK_HOOK_LIMIT: Duration = Duration::from_secs(10);
 const LIFE_HOOK_LIMIT: Duration = Duration::from_secs(30);
+/// How often a life-cycle hook is run that a signal ends.
+const LIFE_HOOK_RUNS_MAX: u32 = 3;
 const HOOK_OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// Most checks of one host.
 pub const CHECKS_MAX: usize = 64;
@@ -152,11 +154,21 @@ pub fn run_hook(name: &str) -> Result<HookOutcome, String> {
 
 fn run_hook_in(directory: &Path, name: &str) -> Result<HookOutcome, String> {
     let Some(path) = trusted_hook(directory, name)? else { return Ok(HookOutcome::NotThere) };
-    match run(&path, LIFE_HOOK_LIMIT) {
-        Ok(output) if output.code == Some(0) => Ok(HookOutcome::Done),
-        Ok(output) => Err(format!("hook {name} {}:\n{}", ended(&output), last_line(&output))),
-        Err(error) => Err(error.to_string()),
+    let mut last = String::new();
+    for _ in 0..LIFE_HOOK_RUNS_MAX {
+        match run(&path, LIFE_HOOK_LIMIT) {
+            Ok(output) if output.code == Some(0) => return Ok(HookOutcome::Done),
+            Ok(output) => {
+                last = format!("hook {name} {}:\n{}", ended(&output), last_line(&output));
+                // A hook that somebody killed has said nothing about this host.
+                if output.code.is_some() {
+                    break;
+                }
+            }
+            Err(error) => return Err(error.to_string()),
+        }
     }
+    Err(last)
 }
 
 fn hook_answer(directory: &Path, name: &str) -> CheckAnswer {
@@ -270,6 +282,28 @@ mod tests {
         for name in ["", "../drain", ".drain", "a/b", "-x"] {
             assert!(run_hook_in(directory.path(), name).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_hook_that_is_killed_is_run_again_and_one_that_fails_is_not() {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: hooks are trusted only where they belong to root, and this is not root");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path();
+        let hook = |text: &str| {
+            fs::write(directory.join("drain"), format!("#!/bin/sh\necho x >> {}/runs\n{text}\n", directory.display())).unwrap();
+            fs::set_permissions(directory.join("drain"), fs::Permissions::from_mode(0o755)).unwrap();
+            let _ = fs::remove_file(directory.join("runs"));
+            let result = run_hook_in(directory, "drain");
+            (result, fs::read_to_string(directory.join("runs")).unwrap().lines().count())
+        };
+        let once = format!("[ $(wc -l < {}/runs) -gt 1 ] || kill -9 $$", directory.display());
+        let results = [hook(&once), hook("kill -9 $$"), hook("exit 4")];
+        assert_eq!(results[0], (Ok(HookOutcome::Done), 2));
+        assert!(results[1].0.as_ref().is_err_and(|why| why.contains("signal")) && results[1].1 == 3, "{results:?}");
+        assert!(results[2].0.is_err() && results[2].1 == 1, "{results:?}");
     }
 
     #[test]

@@ -141,7 +141,7 @@ impl Host for FakeHost {
     fn restart_stale(&self) -> Result<(), HostError> {
         Ok(())
     }
-    fn remarks(&self) -> Vec<String> {
+    fn remarks(&self, _: &Transaction) -> Vec<String> {
         Vec::new()
     }
     fn space_bytes(&self) -> u64 {

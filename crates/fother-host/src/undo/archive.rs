@@ -186,6 +186,15 @@ pub fn verify(root: &Path, archive: &Path) -> Result<Vec<String>, UndoError> {
     Ok(out)
 }
 
+/// How many paths [`verify`] compares: once the archive is sealed those that the transaction touched, before that every captured one.
+///
+/// # Errors
+/// Where the archive is not complete or was altered.
+pub fn compared(archive: &Path) -> Result<u64, UndoError> {
+    let captured = load(archive)?;
+    Ok(load_sealed(archive)?.map_or(captured.paths.len(), |sealed| touched(&captured, &sealed).len()) as u64)
+}
+
 /// The present state of every captured path, and of whatever else is in the captured trees.
 pub(super) fn present(root: &Path, captured: &Captured) -> Result<BTreeMap<String, State>, UndoError> {
     let fd = at::open_root(root).map_err(at_path(root.display().to_string()))?;

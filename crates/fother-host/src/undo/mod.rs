@@ -11,8 +11,8 @@ pub mod snapshot;
 mod tests;
 
 pub(crate) use archive::{Parents, below};
-pub use archive::{capture, conflicts, is_captured, is_restored, manifest_digest, paths, seal, verify};
-pub use restore::restore;
+pub use archive::{capture, compared, conflicts, is_captured, is_restored, manifest_digest, paths, seal, verify};
+pub use restore::{restore, restored_before};
 pub use snapshot::{Kind, State};
 
 use serde::{Deserialize, Serialize};

@@ -55,7 +55,7 @@ impl Plan {
 pub fn restore(root: &Path, archive: &Path, on_conflict: OnConflict) -> Result<RestoreReport, UndoError> {
     let captured = load(archive)?;
     if is_restored(archive) {
-        return Ok(RestoreReport { already: true, ..RestoreReport::default() });
+        return restored_before(archive);
     }
     let now = present(root, &captured)?;
     let plan = decide(archive, &captured, &now, on_conflict)?;
@@ -106,6 +106,15 @@ fn decide(archive: &Path, captured: &Captured, now: &BTreeMap<String, State>, on
     let bytes = canonical::to_vec(&plan).map_err(|error| damaged(archive, error.to_string()))?;
     at::write_durably(archive, PLAN, &bytes).map_err(at_path(archive.display().to_string()))?;
     Ok(plan)
+}
+
+/// What to say of an archive that was restored: nothing is done again, and what was left alone then is still named.
+///
+/// # Errors
+/// Where the archive was altered.
+pub fn restored_before(archive: &Path) -> Result<RestoreReport, UndoError> {
+    let left = load_plan(archive)?.unwrap_or_default().conflicts.into_iter().collect();
+    Ok(RestoreReport { already: true, left, ..RestoreReport::default() })
 }
 
 /// The decisions of a restoration that has begun.

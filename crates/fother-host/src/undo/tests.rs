@@ -77,6 +77,20 @@ fn everything_is_back_exactly_and_a_second_run_does_nothing() {
 }
 
 #[test]
+fn what_was_left_alone_is_still_named_when_a_killed_undo_is_run_again() {
+    let bench = Bench::new();
+    bench.capture();
+    bench.upgrade();
+    seal(&bench.root(), &bench.archive()).unwrap();
+    fs::write(bench.root().join("etc/app/conf"), "mine").unwrap();
+    let first = restore(&bench.root(), &bench.archive(), OnConflict::Leave).unwrap();
+    assert_eq!((first.already, &first.left[..]), (false, &["/etc/app/conf".to_owned()][..]));
+    let again = restore(&bench.root(), &bench.archive(), OnConflict::Leave).unwrap();
+    assert_eq!((again.already, again.left), (true, first.left));
+    assert!(compared(&bench.archive()).unwrap() > 5);
+}
+
+#[test]
 fn what_others_wrote_since_is_refused_then_left_or_overwritten_as_told() {
     for choice in [OnConflict::Leave, OnConflict::Overwrite] {
         let bench = Bench::new();

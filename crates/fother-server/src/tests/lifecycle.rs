@@ -206,6 +206,37 @@ fn a_silent_host_is_lost_and_comes_back() {
 }
 
 #[test]
+fn a_host_that_goes_silent_at_work_blocks_its_rollout_by_name_until_it_is_heard_of_or_retired() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, _woken) = open(dir.path());
+    let mut hosts = enrolled(&engine, 2);
+    let rollout = started(&engine, &mut hosts);
+    reconcile::round(&engine).unwrap();
+    let at_work = |engine: &Engine| {
+        let state = engine.state();
+        let phases = state.rollouts[&rollout].hosts.iter();
+        phases.filter(|(_, phase)| matches!(phase, Phase::Dispatched { .. })).map(|(host, _)| *host).next().unwrap()
+    };
+    let canary = at_work(&engine);
+    let blocked = |engine: &Engine| engine.state().rollouts[&rollout].blocked.iter().copied().collect::<Vec<_>>();
+    let silent_ms = i64::try_from(crate::LOST_AFTER.as_millis()).unwrap() + 1_000;
+    engine.clock.pass(silent_ms);
+    hosts.iter_mut().filter(|host| host.id != canary).for_each(|host| drop(host.turn(&engine)));
+    reconcile::round(&engine).unwrap();
+    assert_eq!(blocked(&engine), [canary]);
+    let silent = hosts.iter_mut().find(|host| host.id == canary).unwrap();
+    take_check_in(&engine, silent.id, &silent.check_in()).unwrap();
+    assert_eq!(blocked(&engine), []);
+    engine.clock.pass(2 * silent_ms);
+    hosts.iter_mut().filter(|host| host.id != canary).for_each(|host| drop(host.turn(&engine)));
+    reconcile::round(&engine).unwrap();
+    assert_eq!(blocked(&engine), [canary]);
+    engine.retire("uid:0", canary).unwrap();
+    reconcile::round(&engine).unwrap();
+    assert!(matches!(engine.state().rollouts[&rollout].ended, Some(End::Halted { .. })), "nothing was shown on a canary");
+}
+
+#[test]
 fn a_log_that_lost_its_end_is_not_served() {
     let dir = tempfile::tempdir().unwrap();
     let (engine, woken) = open(dir.path());
