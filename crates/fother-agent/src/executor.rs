@@ -244,7 +244,9 @@ impl Executor {
     fn needs(&self) -> Result<Vec<Need>, String> {
         let jobs = lock(&self.keeper).get().jobs.clone();
         let mut needs = BTreeSet::new();
-        for job in jobs.iter().filter(|job| !job.begun) {
+        // Nothing is fetched for an order that nobody approved; the worker is about to refuse it.
+        let approved = |order: &_| verify::approvals(&self.config, &self.store, order, self.identity.host, self.clock.now()).is_ok();
+        for job in jobs.iter().filter(|job| !job.begun && approved(&job.directive.order)) {
             needs.extend(verify::needs(&job.directive.order, &self.store).unwrap_or_default());
         }
         Ok(needs.into_iter().collect())

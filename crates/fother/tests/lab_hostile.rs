@@ -460,11 +460,13 @@ fn the_hostile_package_gets_nowhere_from_its_rehearsal() {
     let (before, outside) = (tree(&fleet, &host), machine());
     let (output, attempts) = attempts(&fleet, &host, &plan);
     let rehearsal = fleet.rehearsals(&plan).remove(0);
-    eprintln!("{} {} {:?}\nattempts {attempts:?}", rehearsal["verdict"], rehearsal["reasons"], output.status);
-    eprintln!("breakages {}", rehearsal["breakages"]);
-    for name in ["mknod", "mknod-memory", "sysrq", "kernel-setting", "kernel-setting-by-own-proc", "network", "kernel-log"] {
-        assert_eq!(attempts.get(name).map(String::as_str), Some("refused"), "{name}: {attempts:?}");
-    }
+    eprintln!("{}: the verdict of a package that only tries; its attempts: {attempts:?}", rehearsal["verdict"]);
+    assert!(output.status.code().is_some_and(|code| [0, 1, 3].contains(&code)), "{output:?}");
+    let names = ["mknod", "write-device", "mknod-memory", "remount-root", "bind-mount", "sysrq", "kernel-setting", "network", "kernel-log"];
+    assert!(names.iter().all(|name| attempts.contains_key(*name)), "{attempts:?}");
+    // A fork bomb is not refused but held within the clone's limit of processes.
+    let done: Vec<&str> = attempts.iter().filter(|(_, what)| *what != "refused").map(|(name, _)| name.as_str()).collect();
+    assert!(done.iter().all(|name| *name == "fork-bomb"), "{attempts:?}");
     unchanged(&fleet, &host, &before);
     assert_eq!(machine(), outside);
     assert_eq!(strays(), [""; 0]);

@@ -28,7 +28,7 @@ const PLACES: [&str; 10] = [
     "/root/.ssh",
     "a configuration file of a package",
     "the output of a check",
-    "a comment in apt's sources",
+    "apt's sources",
 ];
 
 fn secrets() -> Vec<Secret> {
@@ -52,7 +52,7 @@ fn plant(fleet: &Fleet, host: &str, secrets: &[Secret]) {
     put("/root/.bash_history", format!("mysql -p{}\n", history.value));
     put("/root/.ssh/id_ed25519", format!("{}\n", ssh.value));
     put("/etc/lab-site/site.conf", format!("# What the site says.\ngreeting = hello from\nadmin = {0}\n{0}\n", conffile.value));
-    put("/etc/apt/sources.list.d/odd.list", format!("# {}\nnonsense-{0}\n{0} {0}\n", apt.value));
+    put("/etc/apt/sources.list.d/odd.list", format!("# {}\ndeb http://user:{0}@203.0.113.1/debian bookworm main\n", apt.value));
     // Fine in a rehearsal; once the slow failure is installed it fails and prints.
     let hook = format!(
         "#!/bin/sh\n[ -d /run/fother-rehearsal ] && exit 0\n[ \"$(dpkg-query -W -f '${{Version}}' lab-site)\" = {} ] || exit 0\necho token={} >&2\nexit 7\n",

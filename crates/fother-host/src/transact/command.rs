@@ -53,8 +53,9 @@ pub(crate) fn output(command: &mut Command, limit_s: u64) -> Result<String, Appl
     if ok {
         return Ok(text);
     }
-    let tail = if tail.is_empty() { "it said nothing; it may have been killed".to_owned() } else { quoted(&tail, |_| false) };
-    Err(ApplyError::Tool { program: command.get_program().to_string_lossy().into_owned(), output: tail })
+    let said = quoted(&tail, |_| false);
+    let output = if said.is_empty() { "it said nothing; it may have been killed".to_owned() } else { said };
+    Err(ApplyError::Tool { program: command.get_program().to_string_lossy().into_owned(), output })
 }
 
 /// Runs a program to its end: whether it succeeded, what it printed, and the last lines of its errors.
