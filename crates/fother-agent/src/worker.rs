@@ -110,7 +110,6 @@ impl Executor {
     fn resolve(&self, pins: &[IndexPin], exclude: &[String]) -> Result<Outcome, Outcome> {
         self.check_archives(pins, &[]).map_err(refused)?;
         if self.config.repairs() {
-            let _hands = crate::undo::hands(&self.config);
             let repaired = self.host.repair().map_err(failed)?;
             if !repaired.is_empty() {
                 tracing::warn!("finished what somebody had left half-configured: {}", repaired.join(", "));
