@@ -111,9 +111,11 @@ fn findings(fleet: &mut Fleet) -> Result<(), Failure> {
         println!("   {}. {:<12} closes {closes:>2}, due {due}: {}", place + 1, text(&update["source"]), text(&update["reasons"][0]));
     }
     let findings = scan["data"]["assessment"]["findings"].as_array().map_or(0, Vec::len);
-    fleet
-        .summary
-        .figure("advisories", format!("{findings} findings in {} ranked updates; feeds of some age are named as unknown", queue.len()));
+    let text = match findings {
+        0 => "0 findings: the feeds here end before the offered fixes, and are named as stale; changelogs tell more below".to_owned(),
+        _ => format!("{findings} findings in {} ranked updates; feeds of some age are named as unknown", queue.len()),
+    };
+    fleet.summary.figure("advisories", text);
     Ok(())
 }
 
