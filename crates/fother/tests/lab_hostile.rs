@@ -99,6 +99,7 @@ fn bad_directives_and_tampered_files_are_refused_and_a_stolen_server_installs_no
     let mut evil = Evil::take_over(&fleet.name, &at, &fleet.data_dir(), &fleet.path("cache"), stolen.host);
     every_bad_directive_has_its_reason(&mut evil, &stolen);
     approvals_cannot_be_made_up(&fleet, &mut evil, &stolen);
+    an_approved_package_is_nothing_but_itself(&fleet, &mut evil, &stolen);
     limits_of_the_host_hold_whatever_is_approved(&fleet, &mut evil, &stolen);
     archives_of_strangers_count_for_nothing(&mut evil, &stolen);
     undo_is_no_way_in(&mut evil);
@@ -283,6 +284,22 @@ fn approvals_cannot_be_made_up(fleet: &Fleet, evil: &mut Evil, stolen: &Stolen) 
     assert_eq!(evil.asked(), [""; 0], "an order that nobody approved makes the host fetch nothing");
 }
 
+/// Other bytes under the name of the approved package, which the host does not have yet.
+fn an_approved_package_is_nothing_but_itself(fleet: &Fleet, evil: &mut Evil, stolen: &Stolen) {
+    let approver = person(fleet, "approver");
+    let offer = stolen.cohort.changes[0].offer.as_ref().unwrap();
+    let files: Vec<Digest> =
+        stolen.pins.iter().flat_map(|pin| pin.indexes.iter().map(|(_, digest)| *digest).chain([pin.inrelease])).collect();
+    evil.serve_stolen(&[], &files);
+    let genuine = text(&stolen.statement);
+    let approvals = vec![approval(&approver, genuine.as_bytes())];
+    evil.serve_stolen(&[stolen.plan_digest, stolen.cohort_digest, stolen.rehearsal_digest], &[]);
+    evil.serve(offer.sha256, b"!<arch>\nnot what anybody signed");
+    assert_says(evil.order(stolen.order(txn(8), genuine.clone(), approvals.clone())), "delivered with other bytes");
+    evil.serve(offer.sha256, &vec![0; usize::try_from(offer.size).unwrap() + 9]);
+    assert_says(evil.order(stolen.order(txn(9), genuine, approvals)), "is larger than the");
+}
+
 fn limits_of_the_host_hold_whatever_is_approved(fleet: &Fleet, evil: &mut Evil, stolen: &Stolen) {
     let approver = person(fleet, "approver");
     let downgrade = stolen.bent(evil, |cohort| {
@@ -304,14 +321,6 @@ fn limits_of_the_host_hold_whatever_is_approved(fleet: &Fleet, evil: &mut Evil, 
         let approvals = vec![approval(&approver, statement.as_bytes())];
         assert_says(evil.order(bent.order(txn(7), statement, approvals)), said);
     }
-    // Other bytes under the name of the approved package.
-    let genuine = text(&stolen.statement);
-    let approvals = vec![approval(&approver, genuine.as_bytes())];
-    evil.serve_stolen(&[stolen.plan_digest, stolen.cohort_digest, stolen.rehearsal_digest], &[]);
-    evil.serve(offer.sha256, b"!<arch>\nnot what anybody signed");
-    assert_says(evil.order(stolen.order(txn(8), genuine.clone(), approvals.clone())), "delivered with other bytes");
-    evil.serve(offer.sha256, &vec![0; usize::try_from(offer.size).unwrap() + 9]);
-    assert_says(evil.order(stolen.order(txn(9), genuine, approvals)), "is larger than the");
 }
 
 fn archives_of_strangers_count_for_nothing(evil: &mut Evil, stolen: &Stolen) {
