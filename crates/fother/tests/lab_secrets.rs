@@ -3,7 +3,7 @@
 
 mod fleet;
 
-use fleet::{Fleet, GROUP, Setup};
+use fleet::{Fleet, GROUP, QUICK_WAIT, Setup};
 use fother_lab::SiteVersion;
 use serde_json::Value;
 use std::{
@@ -65,7 +65,15 @@ fn plant(fleet: &Fleet, host: &str, secrets: &[Secret]) {
          TOKEN={} setsid sleep 3600 >/dev/null 2>&1 </dev/null &",
         journal.value, process.value
     );
+    // Its sources are other ones now: the server is to know before anything is planned.
+    let inventory = |fleet: &Fleet| {
+        let state = fleet.state();
+        state["hosts"][fleet.id(&state, host)]["inventory"].clone()
+    };
+    let before = inventory(fleet);
     fleet.run_on(host, &["sh", "-c", &commands]);
+    fleet.run_on(host, &["systemctl", "restart", "fother-executor.service"]);
+    fleet.wait("a new inventory", QUICK_WAIT, || inventory(fleet) != before);
 }
 
 /// The policy, with the check that prints.
@@ -132,7 +140,13 @@ fn show_all(fleet: &Fleet, host: &str, more: &[&[&str]]) -> String {
 
 fn new_plan(fleet: &Fleet, version: SiteVersion) -> (String, Value, String) {
     fleet.publish(version);
-    let plan = fleet.json(&["plan", "new", GROUP])["digest"].as_str().unwrap().to_owned();
+    let planned = fleet.try_cli(&["--format", "json", "plan", "new", GROUP]);
+    if !planned.status.success() {
+        let journal = fleet.run_on(&fleet.web[0].name, &["journalctl", "--no-pager", "-o", "cat", "-n", "15", "-u", "fother-executor"]);
+        panic!("no plan: {}\n{journal}", String::from_utf8_lossy(&planned.stderr));
+    }
+    let planned: Value = serde_json::from_slice(&planned.stdout).unwrap();
+    let plan = planned["data"]["digest"].as_str().unwrap().to_owned();
     let output = fleet.try_cli(&["plan", "rehearse", &plan, "--no-bisect"]);
     let rehearsal = fleet.rehearsals(&plan).remove(0);
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
