@@ -324,22 +324,6 @@ fn an_approved_package_is_nothing_but_itself(fleet: &Fleet, evil: &mut Evil, sto
     assert_says(apply(evil, stolen, txn(9), &genuine, approvals), "is larger than the");
 }
 
-/// Other bytes under the name of the approved package, which the host does not have yet.
-fn an_approved_package_is_nothing_but_itself(fleet: &Fleet, evil: &mut Evil, stolen: &Stolen) {
-    let approver = person(fleet, "approver");
-    let offer = stolen.cohort.changes[0].offer.as_ref().unwrap();
-    let files: Vec<Digest> =
-        stolen.pins.iter().flat_map(|pin| pin.indexes.iter().map(|(_, digest)| *digest).chain([pin.inrelease])).collect();
-    evil.serve_stolen(&[], &files);
-    let genuine = text(&stolen.statement);
-    let approvals = vec![approval(&approver, genuine.as_bytes())];
-    evil.serve_stolen(&[stolen.plan_digest, stolen.cohort_digest, stolen.rehearsal_digest], &[]);
-    evil.serve(offer.sha256, b"!<arch>\nnot what anybody signed");
-    assert_says(evil.order(stolen.order(txn(8), genuine.clone(), approvals.clone())), "delivered with other bytes");
-    evil.serve(offer.sha256, &vec![0; usize::try_from(offer.size).unwrap() + 9]);
-    assert_says(evil.order(stolen.order(txn(9), genuine, approvals)), "is larger than the");
-}
-
 fn limits_of_the_host_hold_whatever_is_approved(fleet: &Fleet, evil: &mut Evil, stolen: &Stolen) {
     let approver = person(fleet, "approver");
     let downgrade = stolen.bent(evil, |cohort| {
