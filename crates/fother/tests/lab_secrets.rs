@@ -51,7 +51,7 @@ fn plant(fleet: &Fleet, host: &str, secrets: &[Secret]) {
     put("/etc/systemd/system/nginx.service.d/secret.conf", format!("[Service]\nEnvironment=API_KEY={}\n", unit.value));
     put("/root/.bash_history", format!("mysql -p{}\n", history.value));
     put("/root/.ssh/id_ed25519", format!("{}\n", ssh.value));
-    put("/etc/lab-site/site.conf", format!("# What the site says.\ngreeting = hello from\nadmin = {0}\n{0}\n", conffile.value));
+    put("/etc/lab-site/site.conf", format!("# What the site says.\ngreeting = hello from\n# admin: {0}\n# {0}\n", conffile.value));
     put("/etc/apt/sources.list.d/odd.list", format!("# {}\ndeb http://user:{0}@203.0.113.1/debian bookworm main\n", apt.value));
     // Fine in a rehearsal; once the slow failure is installed it fails and prints.
     let hook = format!(
@@ -61,7 +61,7 @@ fn plant(fleet: &Fleet, host: &str, secrets: &[Secret]) {
     );
     put("/etc/fother/checks.d/leaky", hook);
     let commands = format!(
-        "chmod 700 /etc/fother/checks.d/leaky; logger {}; systemctl daemon-reload; systemctl restart nginx.service; \
+        "chmod 700 /etc/fother/checks.d/leaky; chmod 644 /etc/lab-site/site.conf; logger {}; systemctl daemon-reload; systemctl restart nginx.service; \
          TOKEN={} setsid sleep 3600 >/dev/null 2>&1 </dev/null &",
         journal.value, process.value
     );
@@ -185,6 +185,7 @@ fn no_secret_of_a_host_reaches_its_server() {
     let diff = rehearsal["conflicts"][0]["diff"].as_str().unwrap();
     assert_eq!(rehearsal["conflicts"][0]["path"], "/etc/lab-site/site.conf");
     assert!(diff.contains("+greeting = good day from") && diff.contains("lines of the host's file stay on the host"), "{diff}");
+    assert_eq!(rehearsal["verdict"], "passes", "{}", rehearsal["reasons"]);
     let change = fleet.approved(&plan);
     outputs += &show_all(&fleet, &host, &[&["change", "show", &change]]);
     let rollout = fleet.start(&change);
@@ -195,7 +196,7 @@ fn no_secret_of_a_host_reaches_its_server() {
     // A rollout that fails on the host, with output of a check.
     let (plan, rehearsal, shown) = new_plan(&fleet, SiteVersion::SlowFailure);
     outputs += &shown;
-    assert_ne!(rehearsal["verdict"], "breaks", "{rehearsal}");
+    assert_eq!(rehearsal["verdict"], "passes", "{}", rehearsal["reasons"]);
     let change = fleet.approved(&plan);
     let rollout = fleet.start(&change);
     let watched = fleet.try_cli(&["rollout", "watch", &rollout]);
