@@ -164,9 +164,25 @@ pub(crate) fn install(apt: &Apt<'_>, tx: &Transaction, progress: &mut dyn FnMut(
     result.map(|()| applied)
 }
 
+/// How often restarts are begun anew where systemctl itself failed.
+const RESTART_RUNS_MAX: u32 = 3;
+
 /// Restarts what is to be restarted; trouble is a remark, for the packages are installed.
 pub(crate) fn restart(tx: &Transaction, active: &BTreeMap<String, String>, applied: &mut Applied, progress: &mut dyn FnMut(Progress)) {
-    if let Err(error) = units::restart_after(&hooks::asked(tx), active, applied, progress) {
+    let asked = hooks::asked(tx);
+    let mut last = None;
+    for _ in 0..RESTART_RUNS_MAX {
+        // A systemctl that somebody killed has said nothing about the services; each run begins from the same facts.
+        let mut whole = applied.clone();
+        match units::restart_after(&asked, active, &mut whole, progress) {
+            Ok(()) => {
+                *applied = whole;
+                return;
+            }
+            Err(error) => last = Some(error),
+        }
+    }
+    if let Some(error) = last {
         let note = format!("services could not be restarted: {error}");
         applied.restarts.push(super::Restart { unit: "systemctl".to_owned(), ok: false, note });
     }
