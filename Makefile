@@ -20,10 +20,11 @@ demo: setup build ## The whole lifecycle, once around, on a real fleet
 
 test: setup lint unit lab ## Everything that must pass
 
-lint: ## Formatting, lints, tidy
+lint: ## Formatting, lints, licences of dependencies
 	@echo "== lint"
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	scripts/deny.sh
 
 unit: ## Unit, property and loopback tests
 	@echo "== unit"

@@ -40,6 +40,13 @@ impl HostArchives {
         let configured = sources::read(&self.root).map_err(|error| format!("this host's sources cannot be read: {error}"))?.configured;
         let of = |pin: &IndexPin| configured.iter().find(|known| known.source.uri == pin.uri && known.source.suite == pin.suite).cloned();
         let ours: Vec<_> = pins.iter().filter_map(|pin| Some((pin, of(pin)?))).collect();
+        let twice = ours
+            .iter()
+            .enumerate()
+            .find(|(at, (pin, _))| ours[..*at].iter().any(|(known, _)| (&known.uri, &known.suite) == (&pin.uri, &pin.suite)));
+        if let Some((_, (pin, _))) = twice {
+            return Err(format!("{} {} is pinned twice: two states of one archive are not mixed", pin.uri, pin.suite));
+        }
         if ours.is_empty() {
             return Err("none of the pinned archives is one that this host is configured to use".to_owned());
         }

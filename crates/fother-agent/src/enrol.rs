@@ -5,7 +5,9 @@ use crate::{
     durable::{self, Disk},
     host::{Clock as _, SystemClock},
     tls::{self, TlsError},
+    witness,
 };
+use ed25519_dalek::SigningKey;
 use fother_core::{
     id::HostId,
     protocol::{Enrol, Enrolled, Token},
@@ -123,15 +125,20 @@ pub fn enrol(config: &Config, options: &EnrolOptions) -> Result<HostId, EnrolErr
     let token = read_token(&options.token_file)?;
     let ca = tls::pinned_ca(&options.server, token.ca)?;
     let hostname = hostname();
+    let cosigner = witness::new_key()?;
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name.push(DnType::CommonName, hostname.clone());
     let csr = params.serialize_request(&key)?.pem()?;
-    let enrolled = ask(options, &ca, Enrol { secret: token.secret.clone(), csr, hostname, observe: options.observe })?;
+    let enrolled = ask(
+        options,
+        &ca,
+        Enrol { secret: token.secret.clone(), csr, hostname, cosigner: witness::public(&cosigner), observe: options.observe },
+    )?;
     if tls::certificate_der(&enrolled.ca)? != ca {
         return Err(EnrolError::Tls(TlsError::OtherCa));
     }
-    write(config, options, &key, enrolled, &identity_path)
+    write(config, options, (&key, &cosigner), enrolled, &identity_path)
 }
 
 fn hostname() -> String {
@@ -183,7 +190,13 @@ fn check_clock(answer: &Response<Body>) -> Result<(), EnrolError> {
     Err(EnrolError::Clock { here: here.to_string(), server: server.to_string(), seconds })
 }
 
-fn write(config: &Config, options: &EnrolOptions, key: &KeyPair, enrolled: Enrolled, identity_path: &Path) -> Result<HostId, EnrolError> {
+fn write(
+    config: &Config,
+    options: &EnrolOptions,
+    (key, cosigner): (&KeyPair, &SigningKey),
+    enrolled: Enrolled,
+    identity_path: &Path,
+) -> Result<HostId, EnrolError> {
     let disk = Disk::default();
     let identity = Identity { host: enrolled.host, directive_key: enrolled.directive_key, log_key: enrolled.log_key };
     identity.key().map_err(|error| EnrolError::Answer(error.to_string()))?;
@@ -202,6 +215,7 @@ fn write(config: &Config, options: &EnrolOptions, key: &KeyPair, enrolled: Enrol
     for path in [&key_path, &client_path, &config.spool(), &config.net] {
         own(path)?;
     }
+    witness::write_key(&config.data, cosigner, &disk)?;
     // Last: with it the host counts as enrolled.
     disk.replace(identity_path, &serde_json::to_vec_pretty(&identity).map_err(json)?)?;
     Ok(identity.host)

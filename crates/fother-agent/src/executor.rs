@@ -9,6 +9,7 @@ use crate::{
     spool::Store,
     state::{JOBS_MAX, Keeper, REPORTS_MAX},
     verify,
+    witness::Witness,
 };
 use fother_core::{
     Digest, Timestamp, canonical,
@@ -17,7 +18,7 @@ use fother_core::{
     protocol::{OUTCOMES_MAX, Outcome},
 };
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     os::unix::{
         fs::{PermissionsExt as _, chown},
@@ -31,6 +32,8 @@ use std::{
 pub const INVENTORY_AGE_MAX: Duration = Duration::from_secs(60);
 /// How often an idle worker looks at its queue.
 pub const IDLE: Duration = Duration::from_millis(200);
+/// How often a file may be delivered with other bytes than its digest says before the directive that needs it is refused.
+pub const DELIVERIES_MAX: u32 = 3;
 /// Refused directives that are remembered, so that each is reported once.
 pub const REFUSED_MAX: usize = 64;
 
@@ -57,8 +60,10 @@ pub struct Executor {
     pub(crate) disk: Disk,
     pub(crate) store: Store,
     pub(crate) keeper: Mutex<Keeper>,
+    pub(crate) witness: Witness,
     present: Mutex<Option<Present>>,
     refused: Mutex<BTreeSet<Digest>>,
+    spoiled: Mutex<BTreeMap<Digest, (u32, String)>>,
 }
 
 /// Why the executor cannot run.
@@ -101,6 +106,7 @@ impl Executor {
         durable::private_dir(&config.data.join("out")).map_err(system("its blobs"))?;
         let store = Store::open(config.data.join("store")).map_err(system("its store"))?;
         let keeper = Keeper::open(config.data.join("state.json"), disk.clone()).map_err(system("its state"))?;
+        let witness = Witness::open(&config, &identity, disk.clone()).map_err(system("its cosigner's key"))?;
         let executor = Self {
             config,
             identity,
@@ -110,15 +116,20 @@ impl Executor {
             disk,
             store,
             keeper: Mutex::new(keeper),
+            witness,
             present: Mutex::new(None),
             refused: Mutex::new(BTreeSet::new()),
+            spoiled: Mutex::new(BTreeMap::new()),
         };
         executor.refresh();
         Ok(executor)
     }
 
-    /// Takes the inventory anew; an error is logged and the old one stays.
+    /// Takes the inventory anew, and notices what root undid; an error is logged and the old one stays.
     pub fn refresh(&self) {
+        if let Err(error) = self.tell_undone() {
+            tracing::warn!(%error, "what root undid here is not reported yet");
+        }
         match self.take_inventory() {
             Ok(present) => *lock(&self.present) = Some(present),
             Err(why) => tracing::warn!(%why, "no inventory"),
@@ -154,6 +165,7 @@ impl Executor {
         let result = match request {
             Request::Status => self.status(),
             Request::Directive { signed } => self.take_directive(signed).map(|()| Answer::Done),
+            Request::Checkpoint { note, proof } => self.take_checkpoint(note, proof).map(|()| Answer::Done),
             Request::Needs => self.needs().map(|needs| Answer::Needs { needs }),
             Request::Delivered { digest } => self.delivered(*digest).map(|()| Answer::Done),
             Request::Acknowledge { number } => self.acknowledge(*number).map(|()| Answer::Done),
@@ -176,6 +188,7 @@ impl Executor {
             seen: state.seen,
             reports: state.reports.iter().take(OUTCOMES_MAX).cloned().collect(),
             observe: self.config.observes(),
+            checkpoint: self.witness.note(),
         }))
     }
 
@@ -203,6 +216,19 @@ impl Executor {
         }
     }
 
+    fn take_checkpoint(&self, note: &str, proof: &[Digest]) -> Result<(), String> {
+        let known = self.witness.fork().is_some();
+        self.witness.take(note, proof, self.clock.now()).map_err(|why| {
+            if !known && self.witness.fork().is_some() {
+                let told = lock(&self.keeper).change(|state| state.report(None, Outcome::Failed { why: why.to_string() }));
+                if let Err(error) = told {
+                    tracing::warn!(%error, "the fork cannot be reported; its evidence is kept");
+                }
+            }
+            why.to_string()
+        })
+    }
+
     fn report_refused(&self, keeper: &mut Keeper, signed: &SignedDirective, why: &Refused) -> Result<(), String> {
         tracing::warn!(%why, "directive refused");
         let mut refused = lock(&self.refused);
@@ -218,7 +244,9 @@ impl Executor {
     fn needs(&self) -> Result<Vec<Need>, String> {
         let jobs = lock(&self.keeper).get().jobs.clone();
         let mut needs = BTreeSet::new();
-        for job in jobs.iter().filter(|job| !job.begun) {
+        // Nothing is fetched for an order that nobody approved; the worker is about to refuse it.
+        let approved = |order: &_| verify::approvals(&self.config, &self.store, order, self.identity.host, self.clock.now()).is_ok();
+        for job in jobs.iter().filter(|job| !job.begun && approved(&job.directive.order)) {
             needs.extend(verify::needs(&job.directive.order, &self.store).unwrap_or_default());
         }
         Ok(needs.into_iter().collect())
@@ -226,10 +254,23 @@ impl Executor {
 
     fn delivered(&self, digest: Digest) -> Result<(), String> {
         let need = self.needs()?.into_iter().find(|need| need.digest() == digest).ok_or("that was not asked for")?;
-        self.store.take(&self.config.spool(), &need).map_err(|error| {
-            tracing::warn!(%error, "delivery refused");
-            error.to_string()
-        })
+        let Err(error) = self.store.take(&self.config.spool(), &need) else {
+            lock(&self.spoiled).remove(&digest);
+            return Ok(());
+        };
+        tracing::warn!(%error, "delivery refused");
+        let why = error.to_string();
+        if error.is_other_content() {
+            lock(&self.spoiled).entry(digest).or_insert((0, why.clone())).0 += 1;
+        }
+        Err(why)
+    }
+
+    /// Why a file that was delivered wrong too often is not waited for any longer; asking forgets it, so that a new directive may try again.
+    pub(crate) fn spoiled(&self, digest: &Digest) -> Option<String> {
+        let mut spoiled = lock(&self.spoiled);
+        let too_often = spoiled.get(digest).is_some_and(|(count, _)| *count >= DELIVERIES_MAX);
+        too_often.then(|| spoiled.remove(digest)).flatten().map(|(_, why)| format!("{why}; tried {DELIVERIES_MAX} times"))
     }
 
     fn acknowledge(&self, number: u64) -> Result<(), String> {
@@ -306,13 +347,18 @@ impl Executor {
         lock(&self.present).as_ref().is_none_or(|present| now.since(present.at) >= INVENTORY_AGE_MAX)
     }
 
+    /// Does the next piece of work while nobody else acts on this host.
+    ///
+    /// # Errors
+    /// Where that cannot be made sure of, or the state cannot be written.
+    pub fn act(&self) -> io::Result<bool> {
+        let _hands = crate::undo::hands(&self.config)?;
+        self.step()
+    }
+
     fn work_for_ever(&self) {
         loop {
-            let worked = {
-                let _hands = crate::undo::hands(&self.config);
-                self.step()
-            };
-            match worked {
+            match self.act() {
                 Ok(true) => continue,
                 Ok(false) if self.stale() => self.refresh(),
                 Ok(false) => {}

@@ -7,10 +7,7 @@ use crate::{
     units::{RESULT_BYTES_MAX, Told},
 };
 use fother_core::rehearsal::UndoProof;
-use fother_host::{
-    transact,
-    undo::{self, OnConflict},
-};
+use fother_host::{transact, undo::OnConflict};
 use std::path::Path;
 
 fn told(error: impl ToString) -> HostError {
@@ -32,15 +29,10 @@ pub fn transact(request: &Path) -> Result<(), HostError> {
 pub fn put_back(request: &Path) -> Result<(), HostError> {
     let bytes = durable::read_bounded(request, RESULT_BYTES_MAX).map_err(told)?;
     let what: PutBack = serde_json::from_slice(&bytes).map_err(told)?;
-    let undone = transact::undo_transaction(&what.journal, &what.undo_archive, OnConflict::Leave, &mut |_| {});
-    let undone = undone.and_then(|report| {
-        let compared = if undo::is_captured(&what.undo_archive) { undo::compared(&what.undo_archive)? } else { 0 };
-        Ok((report, compared))
-    });
-    let result = match undone {
-        Ok((report, compared)) => Told::Done {
+    let result = match transact::undo_transaction(&what.journal, &what.undo_archive, OnConflict::Leave, &mut |_| {}) {
+        Ok(report) => Told::Done {
             answer: UndoProof {
-                paths_compared: compared.saturating_sub(report.left.len() as u64),
+                paths_compared: report.compared,
                 differences: report.left.iter().map(|path| format!("{path}: written by somebody else since, left alone")).collect(),
                 exempt: Vec::new(),
             },

@@ -41,8 +41,13 @@ pub enum Progress {
     NotStarted,
     /// Its unit runs.
     Running,
-    /// Ended with the host as before; says why.
-    Before(String),
+    /// Ended with the host as before.
+    Before {
+        /// Why.
+        why: String,
+        /// Paths that were put back or could have been, read anew and compared; 0 where nothing was begun.
+        paths_compared: u64,
+    },
     /// Ended with everything installed; milliseconds.
     After(u64),
 }

@@ -70,6 +70,8 @@ struct ApplyResult {
     outcome: Option<String>,
     applied: Option<Applied>,
     error: Option<String>,
+    #[serde(default)]
+    compared: u64,
 }
 
 #[derive(Deserialize)]
@@ -123,7 +125,7 @@ impl LiveHost {
         let why = || result.error.clone().unwrap_or_else(|| "no reason was given".to_owned());
         match result.outcome.as_deref() {
             Some("after") => Ok(Progress::After(result.applied.as_ref().map_or(0, |applied| applied.apply_ms))),
-            Some("before") => Ok(Progress::Before(why())),
+            Some("before") => Ok(Progress::Before { why: why(), paths_compared: result.compared }),
             _ => Err(HostError(format!("the host is neither before nor after the transaction: {}", why()))),
         }
     }
@@ -181,15 +183,18 @@ impl Host for LiveHost {
 
     fn progress(&self, transaction: &Transaction) -> Result<Progress, HostError> {
         let run = self.transact(transaction);
-        if let Some(result) = run.result::<ApplyResult>()? {
-            return Self::judge(&result);
-        }
-        if run.is_active()? {
-            return Ok(Progress::Running);
-        }
-        // It may have ended between the two questions.
-        if let Some(result) = run.result::<ApplyResult>()? {
-            return Self::judge(&result);
+        let active = run.is_active()?;
+        match run.result::<ApplyResult>()? {
+            Some(result) if result.outcome.is_some() => return Self::judge(&result),
+            _ if active => return Ok(Progress::Running),
+            // Going back failed half way, perhaps for a passing reason: the same subcommand goes on from its journal.
+            Some(result) => {
+                let Err(why) = Self::judge(&result) else { return Self::judge(&result) };
+                tracing::warn!(%why, "recovering again");
+                run.launch().map_err(|error| HostError(format!("{why}; {error}")))?;
+                return Ok(Progress::Running);
+            }
+            None => {}
         }
         let begun = std::fs::metadata(Self::journal(transaction)).is_ok_and(|meta| meta.len() > 0);
         if !begun {
@@ -275,9 +280,10 @@ mod tests {
         let request: transact::ApplyRequest = serde_json::from_value(LiveHost::request(&transaction)).unwrap();
         assert_eq!(request.tx.conffiles.word(), "stop");
         assert_eq!(request.journal, LiveHost::journal(&transaction));
-        let result = |outcome| transact::ApplyResult { id: id.to_string(), outcome, applied: None, error: Some("no".to_owned()) };
+        let result =
+            |outcome| transact::ApplyResult { id: id.to_string(), outcome, applied: None, error: Some("no".to_owned()), compared: 3 };
         let read = |outcome| LiveHost::judge(&serde_json::from_value(serde_json::to_value(result(outcome)).unwrap()).unwrap());
-        assert_eq!(read(Some(transact::Outcome::Before)).unwrap(), Progress::Before("no".to_owned()));
+        assert_eq!(read(Some(transact::Outcome::Before)).unwrap(), Progress::Before { why: "no".to_owned(), paths_compared: 3 });
         assert_eq!(read(Some(transact::Outcome::After)).unwrap(), Progress::After(0));
         assert!(read(None).is_err());
     }

@@ -208,3 +208,17 @@ pub fn uninstall(config: &Config) -> Result<PathBuf, InstallError> {
     run("systemctl", &["daemon-reload"])?;
     Ok(config.transactions())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_halves_are_started_again_however_often_they_end() {
+        for unit in [executor_unit(Path::new("/usr/bin/fother")), agent_unit(Path::new("/usr/bin/fother"))] {
+            let (head, service) = unit.split_once("[Service]").unwrap();
+            assert!(head.lines().any(|line| line == "StartLimitIntervalSec=0"), "{unit}");
+            assert!(service.lines().any(|line| line == "Restart=always"), "{unit}");
+        }
+    }
+}

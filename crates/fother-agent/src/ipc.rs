@@ -34,6 +34,13 @@ pub enum Request {
         /// The need's digest.
         digest: Digest,
     },
+    /// The newest checkpoint, with the proof that it continues the one of the last status.
+    Checkpoint {
+        /// As it came.
+        note: String,
+        /// As it came.
+        proof: Vec<Digest>,
+    },
     /// The server stored reports up to this number.
     Acknowledge {
         /// The number.
@@ -59,7 +66,7 @@ pub enum Request {
 pub enum Need {
     /// A typed blob.
     Blob {
-        /// `plan`, `cohort` or `rehearsal`.
+        /// `plan`, `cohort`, `rehearsal` or `statement`.
         kind: String,
         /// Its digest.
         digest: Digest,
@@ -108,6 +115,8 @@ pub struct Status {
     pub reports: Vec<Report>,
     /// Whether the host only observes.
     pub observe: bool,
+    /// The newest checkpoint that this host cosigned.
+    pub checkpoint: Option<String>,
 }
 
 /// An answer.

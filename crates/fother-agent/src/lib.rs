@@ -18,6 +18,7 @@ pub mod ipc;
 pub mod kept;
 pub mod network;
 pub mod rehearse_here;
+pub mod rest;
 pub mod spool;
 pub mod state;
 pub mod tls;
@@ -25,6 +26,7 @@ pub mod transaction;
 pub mod undo;
 pub mod units;
 pub mod verify;
+pub mod witness;
 pub mod worker;
 
 pub use config::Config;

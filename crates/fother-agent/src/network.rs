@@ -2,7 +2,6 @@
 
 use crate::{
     config::{Client, Config, ConfigError},
-    durable::Disk,
     host::{Clock, SystemClock},
     ipc::{self, Answer, Need, Request, Status},
     tls::{self, TlsError},
@@ -71,7 +70,6 @@ pub enum NetworkError {
 pub struct Network {
     config: Config,
     http: Agent,
-    checkpoint: Option<String>,
     clock: SystemClock,
 }
 
@@ -85,9 +83,8 @@ impl Network {
         let path = config.net.join(Client::KEY_FILE);
         let key = fs::read_to_string(&path).map_err(|source| ConfigError::Read { path, source })?;
         let http = tls::client(&client.server, &tls::certificate_der(&client.ca)?, Some((&client.certificate, &key)))?;
-        let checkpoint = fs::read_to_string(config.net.join("checkpoint")).ok();
         fs::create_dir_all(config.spool())?;
-        Ok(Self { config: config.clone(), http, checkpoint, clock: SystemClock })
+        Ok(Self { config: config.clone(), http, clock: SystemClock })
     }
 
     fn ask(&self, request: &Request) -> io::Result<Answer> {
@@ -108,7 +105,7 @@ impl Network {
     ///
     /// # Errors
     /// See [`NetworkError`]; nothing is lost, the next round says it again.
-    pub fn once(&mut self) -> Result<Duration, NetworkError> {
+    pub fn once(&self) -> Result<Duration, NetworkError> {
         self.send_blobs()?;
         let status = self.status()?;
         let answer = self.check_in(&status)?;
@@ -116,9 +113,10 @@ impl Network {
             self.send_blob(&status.inventory)?;
         }
         self.ask(&Request::Acknowledge { number: answer.acknowledged })?;
-        if answer.checkpoint.is_some() && answer.checkpoint != self.checkpoint {
-            self.checkpoint.clone_from(&answer.checkpoint);
-            Disk::default().replace(&self.config.net.join("checkpoint"), self.checkpoint.as_deref().unwrap_or_default().as_bytes())?;
+        if let Some(note) = answer.checkpoint
+            && let Err(error) = self.ask(&Request::Checkpoint { note, proof: answer.consistency })
+        {
+            tracing::warn!(%error, "the checkpoint was not cosigned");
         }
         for signed in answer.directives {
             if let Err(error) = self.ask(&Request::Directive { signed }) {
@@ -138,7 +136,7 @@ impl Network {
             base: status.base,
             reports: status.reports.clone(),
             seen: status.seen,
-            checkpoint: self.checkpoint.clone(),
+            checkpoint: status.checkpoint.clone(),
             clock: self.clock.now(),
             observe: status.observe,
         };
@@ -237,8 +235,7 @@ impl Network {
         let copied = io::copy(&mut body, &mut file)?;
         file.flush()?;
         if copied > left {
-            fs::remove_file(partly)?;
-            return Err(NetworkError::Malformed(format!("{path} is larger than {} bytes", need.bytes_max())));
+            tracing::warn!(path, bytes_max = need.bytes_max(), "larger than it may be; the executor is to say so");
         }
         Ok(())
     }
@@ -271,7 +268,7 @@ pub fn back_off(failures: u32, random: u8) -> Duration {
 /// # Errors
 /// Where the host is not enrolled.
 pub fn run(config: &Config) -> Result<(), NetworkError> {
-    let mut network = Network::open(config)?;
+    let network = Network::open(config)?;
     let (mut failures, mut told) = (0_u32, String::new());
     loop {
         let wait = match network.once() {

@@ -51,6 +51,17 @@ pub enum SpoolError {
     Store(#[from] io::Error),
 }
 
+impl SpoolError {
+    /// Whether other bytes came than were asked for, and not merely none.
+    #[must_use]
+    pub fn is_other_content(&self) -> bool {
+        match self {
+            Self::TooLarge { .. } | Self::Other { .. } | Self::NotCanonical { .. } => true,
+            Self::NotPlain { .. } | Self::Store(_) => false,
+        }
+    }
+}
+
 /// Verified bytes by digest.
 #[derive(Clone, Debug)]
 pub struct Store {

@@ -48,10 +48,10 @@ pub struct State {
 }
 
 impl State {
-    /// Adds a report.
+    /// Adds a report: the one way by which words leave this host, so what its programs printed is taken out here.
     pub fn report(&mut self, directive: Option<fother_core::id::DirectiveId>, outcome: Outcome) {
         self.last_report += 1;
-        self.reports.push(Report { number: self.last_report, directive, outcome });
+        self.reports.push(Report { number: self.last_report, directive, outcome: outcome.outgoing() });
     }
 
     /// Reports an interim outcome of the first job once.

@@ -233,7 +233,7 @@ impl Driver<'_> {
                     not_started = self.host.start(self.transaction).err();
                 }
                 Ok(Progress::Running) => self.clock.sleep(POLL),
-                Ok(Progress::Before(why)) => return Step::Back { why, paths_compared: 0, differences: Vec::new() },
+                Ok(Progress::Before { why, paths_compared }) => return Step::Back { why, paths_compared, differences: Vec::new() },
                 Ok(Progress::After(apply_ms)) => return self.judge(apply_ms),
                 Err(error) if errors >= PROGRESS_ERRORS_MAX => return Step::Ended { outcome: Outcome::Failed { why: error.to_string() } },
                 Err(error) => {

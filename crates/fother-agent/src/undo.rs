@@ -13,18 +13,29 @@ use std::{fs::File, io};
 
 /// Holds the right to act on this host's packages; released when dropped.
 pub struct Hands {
-    _file: Option<File>,
+    _file: File,
 }
 
+/// File below [`Config::data`] that is locked while somebody acts.
+pub const HANDS_FILE: &str = "hands.lock";
+
+/// Why a transaction went back that root undid.
+pub const BY_ROOT: &str = "undone by root at the host itself";
+
 /// Waits for the right to act; the executor's worker and `undo` exclude each other with it.
-#[must_use]
-pub fn hands(config: &Config) -> Hands {
-    let file = File::options().create(true).append(true).open(config.data.join("hands.lock")).ok();
-    let file = file.filter(|file| rustix::fs::flock(file, FlockOperation::LockExclusive).is_ok());
-    if file.is_none() {
-        tracing::warn!("{} cannot be locked", config.data.display());
+///
+/// # Errors
+/// Where the lock cannot be had: nobody may act then, for another may be acting.
+pub fn hands(config: &Config) -> io::Result<Hands> {
+    let path = config.data.join(HANDS_FILE);
+    let bad = |error: io::Error| io::Error::new(error.kind(), format!("{} cannot be locked, so nothing is done: {error}", path.display()));
+    let file = File::options().create(true).append(true).open(&path).map_err(bad)?;
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::LockExclusive) {
+            Err(rustix::io::Errno::INTR) => {}
+            other => return other.map(|()| Hands { _file: file }).map_err(|error| bad(error.into())),
+        }
     }
-    Hands { _file: file }
 }
 
 /// Why nothing was undone.
@@ -46,6 +57,9 @@ pub enum UndoError {
         /// Its last step.
         how: String,
     },
+    /// The lock.
+    #[error("{0}")]
+    Hands(#[from] io::Error),
     /// Files.
     #[error("the journal of {txn} cannot be used: {source}")]
     Journal {
@@ -78,7 +92,7 @@ pub fn list(config: &Config) -> io::Result<Vec<(TransactionId, Step)>> {
 /// # Errors
 /// See [`UndoError`].
 pub fn undo_cli(config: &Config, host: &dyn Host, clock: &dyn Clock, txn: TransactionId) -> Result<Outcome, UndoError> {
-    let _hands = hands(config);
+    let _hands = hands(config)?;
     let dir = config.transactions().join(txn.to_string());
     let journal_error = |source| UndoError::Journal { txn, source };
     let mut journal = Journal::open(&dir, Disk::default()).map_err(journal_error)?;
@@ -92,7 +106,7 @@ pub fn undo_cli(config: &Config, host: &dyn Host, clock: &dyn Clock, txn: Transa
         Some(Step::Applied { .. } | Step::Soaking { .. } | Step::Ended { outcome: Outcome::Verified { .. } | Outcome::Failed { .. } })
             if touched =>
         {
-            journal.append(Step::GoingBack { why: "undone by root at the host itself".to_owned() }).map_err(journal_error)?;
+            journal.append(Step::GoingBack { why: BY_ROOT.to_owned() }).map_err(journal_error)?;
         }
         Some(other) => return Err(UndoError::NotInEffect { txn, how: format!("{other:?}") }),
     }

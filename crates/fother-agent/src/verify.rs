@@ -6,7 +6,7 @@ use fother_core::{
     approval::{Refused as NotApproved, Statement, Trust},
     directive::{IndexPin, Order},
     id::HostId,
-    plan::{Cohort, Plan},
+    plan::{Cohort, Place, Plan},
     protocol::{BLOB_BYTES_MAX, Outcome},
     rehearsal::{Rehearsal, Verdict},
 };
@@ -22,6 +22,8 @@ pub const INRELEASE_BYTES_MAX: u64 = 4 << 20;
 pub const INDEX_BYTES_MAX: u64 = 256 << 20;
 /// Largest package, in bytes.
 pub const PACKAGE_BYTES_MAX: u64 = 2 << 30;
+/// Most bytes of packages that one order may need: no order fills this host's disk.
+pub const NEEDS_BYTES_MAX: u64 = 8 << 30;
 /// Most files that one order may need.
 pub const NEEDS_MAX: usize = 4096;
 
@@ -54,15 +56,19 @@ pub fn trust(config: &Config) -> Result<Trust, NotApproved> {
 pub fn needs(order: &Order, store: &Store) -> Result<Vec<Need>, String> {
     let mut needs = Vec::new();
     let blob = |kind: &str, digest: &Digest| Need::Blob { kind: kind.to_owned(), digest: *digest };
-    let (pins, cohort): (&[IndexPin], Option<&Digest>) = match order {
-        Order::Resolve { pins, .. } => (pins, None),
-        Order::Rehearse { plan, cohort, pins, .. } => {
+    let known_pins =
+        |plan: &Digest| if store.has(plan) { read_blob::<Plan>(store, "plan", plan).map(|plan| plan.pins) } else { Ok(Vec::new()) };
+    let (pins, cohort): (Vec<IndexPin>, Option<&Digest>) = match order {
+        Order::Resolve { pins, .. } => (pins.clone(), None),
+        Order::Rehearse { plan, cohort, .. } => {
             needs.extend([blob("plan", plan), blob("cohort", cohort)]);
-            (pins, Some(cohort))
+            (known_pins(plan)?, Some(cohort))
         }
-        Order::Apply { plan, cohort, rehearsal, pins, .. } => {
-            needs.extend([blob("plan", plan), blob("cohort", cohort), blob("rehearsal", rehearsal)]);
-            (pins, Some(cohort))
+        // The statement first: an order that nobody approved costs this host nothing more.
+        Order::Apply { statement, .. } if !store.has(statement) => return Ok(vec![blob("statement", statement)]),
+        Order::Apply { plan, cohort, rehearsal, statement, .. } => {
+            needs.extend([blob("plan", plan), blob("cohort", cohort), blob("rehearsal", rehearsal), blob("statement", statement)]);
+            (known_pins(plan)?, Some(cohort))
         }
         Order::Undo { .. } => return Ok(needs),
     };
@@ -74,6 +80,10 @@ pub fn needs(order: &Order, store: &Store) -> Result<Vec<Need>, String> {
         && store.has(cohort)
     {
         let cohort: Cohort = read_blob(store, "cohort", cohort)?;
+        let sizes = cohort.changes.iter().filter_map(|change| change.offer.as_ref()).map(|offer| offer.size);
+        if sizes.fold(0_u64, u64::saturating_add) > NEEDS_BYTES_MAX {
+            return Err(format!("the packages of this order are said to have more than {NEEDS_BYTES_MAX} bytes"));
+        }
         for offer in cohort.changes.iter().filter_map(|change| change.offer.as_ref()) {
             if offer.size > PACKAGE_BYTES_MAX {
                 return Err(format!("{} is said to have {} bytes, more than the limit of {PACKAGE_BYTES_MAX}", offer.filename, offer.size));
@@ -95,24 +105,30 @@ pub fn needs(order: &Order, store: &Store) -> Result<Vec<Need>, String> {
 /// # Errors
 /// For people.
 pub fn read_blob<T: DeserializeOwned>(store: &Store, kind: &str, digest: &Digest) -> Result<T, String> {
+    let bytes = read_bytes(store, kind, digest)?;
+    serde_json::from_slice(&bytes).map_err(|error| format!("the {kind} {digest} is malformed: {error}"))
+}
+
+fn read_bytes(store: &Store, kind: &str, digest: &Digest) -> Result<Vec<u8>, String> {
     let bytes = durable::read_bounded(&store.path(digest), BLOB_BYTES_MAX as u64)
         .map_err(|error| format!("the {kind} {digest} cannot be read: {error}"))?;
     if Digest::of_kind(kind, &bytes) != *digest {
         return Err(format!("the stored {kind} is not {digest}"));
     }
-    serde_json::from_slice(&bytes).map_err(|error| format!("the {kind} {digest} is malformed: {error}"))
+    Ok(bytes)
 }
 
-/// The cohort of a plan, after checking that the plan holds it.
+/// A plan's manifest and a cohort, once the proof shows that this plan holds this cohort. The list of all cohorts is not needed.
 ///
 /// # Errors
 /// For people.
-pub fn cohort_of(store: &Store, plan: &Digest, cohort: &Digest) -> Result<(Plan, Cohort), String> {
+pub fn cohort_of(store: &Store, plan: &Digest, cohort: &Digest, place: &Place) -> Result<(Plan, Cohort), String> {
     let plan: Plan = read_blob(store, "plan", plan)?;
-    if plan.cohorts.binary_search(cohort).is_err() {
-        return Err("the plan does not hold this cohort".to_owned());
+    let members: Cohort = read_blob(store, "cohort", cohort)?;
+    if !plan.cohorts.holds(cohort, place) {
+        return Err("the proof does not show that the plan holds this cohort".to_owned());
     }
-    Ok((plan, read_blob(store, "cohort", cohort)?))
+    Ok((plan, members))
 }
 
 /// Checks that a cohort is for this host as it is now.
@@ -138,8 +154,34 @@ pub struct Approved {
     pub people: BTreeSet<String>,
     /// The transaction.
     pub cohort: Cohort,
+    /// The archives' state that its packages come from, as the plan pins it.
+    pub pins: Vec<IndexPin>,
     /// Its rehearsal.
     pub rehearsal: Rehearsal,
+}
+
+/// Counts the approvals of an apply order and checks what they cover, from the order, the statement and the trust file alone;
+/// `None` for other orders, and while the statement has not arrived.
+///
+/// # Errors
+/// The outcome to report; nothing was changed.
+pub fn approvals(
+    config: &Config,
+    store: &Store,
+    order: &Order,
+    host: HostId,
+    now: Timestamp,
+) -> Result<Option<(Statement, BTreeSet<String>)>, Outcome> {
+    let Order::Apply { plan, cohort, rehearsal, statement, author, approvals, .. } = order else { return Ok(None) };
+    if !store.has(statement) {
+        return Ok(None);
+    }
+    let not_approved = |why| Outcome::NotApproved { why };
+    let trust = trust(config).map_err(not_approved)?;
+    let statement = read_bytes(store, "statement", statement).map_err(|reason| not_approved(NotApproved::Statement { reason }))?;
+    let (statement, people) = trust.approved(&statement, author, approvals).map_err(not_approved)?;
+    statement.covers(*plan, *cohort, *rehearsal, host, now).map_err(not_approved)?;
+    Ok(Some((statement, people)))
 }
 
 /// Verifies everything about an apply order but the archives' signatures.
@@ -147,19 +189,14 @@ pub struct Approved {
 /// # Errors
 /// The outcome to report; nothing was changed.
 pub fn apply(config: &Config, store: &Store, order: &Order, host: HostId, base: Digest, now: Timestamp) -> Result<Approved, Outcome> {
-    let Order::Apply { plan, cohort, index, size, rehearsal, statement, approvals, .. } = order else {
-        return Err(replan("not an apply order"));
+    let Order::Apply { plan, cohort, place, rehearsal, .. } = order else { return Err(replan("not an apply order")) };
+    let Some((statement, people)) = approvals(config, store, order, host, now)? else {
+        return Err(replan("the statement that people signed did not arrive"));
     };
     let not_approved = |why| Outcome::NotApproved { why };
     let uncovered = |reason: &str| Outcome::NotApproved { why: NotApproved::NotCovered { reason: reason.to_owned() } };
     let trust = trust(config).map_err(not_approved)?;
-    let (statement, people) = trust.approved(statement.as_bytes(), approvals).map_err(not_approved)?;
-    statement.covers(*plan, *cohort, *rehearsal, host, now).map_err(not_approved)?;
-    let (plan, members) = cohort_of(store, plan, cohort).map_err(replan)?;
-    let place = usize::try_from(*index).ok().and_then(|index| plan.cohorts.get(index));
-    if place != Some(cohort) || plan.cohorts.len() as u64 != *size {
-        return Err(replan("the plan does not hold this cohort at the place that the directive names"));
-    }
+    let (plan, members) = cohort_of(store, plan, cohort, place).map_err(|why| uncovered(&why))?;
     if plan.policy != statement.policy {
         return Err(uncovered("another policy was approved"));
     }
@@ -175,5 +212,5 @@ pub fn apply(config: &Config, store: &Store, order: &Order, host: HostId, base: 
     if let Some(unit) = rehearsal.exercised.iter().find(|unit| !unit.exercised && !statement.acknowledged.contains(&unit.unit)) {
         return Err(uncovered(&format!("{} was not exercised and nobody acknowledged it by name", unit.unit)));
     }
-    Ok(Approved { statement, people, cohort: members, rehearsal })
+    Ok(Approved { statement, people, cohort: members, pins: plan.pins, rehearsal })
 }

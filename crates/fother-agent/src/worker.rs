@@ -3,13 +3,13 @@
 use crate::{
     executor::{Executor, lock},
     host::{Rehearsed, Transaction},
-    kept,
+    kept, rest,
     spool::STORE_BYTES_MAX,
     transaction::{Driver, Journal, Step},
     verify,
 };
 use fother_core::{
-    Digest, canonical,
+    canonical,
     directive::{Directive, IndexPin, Order, Refused},
     id::TransactionId,
     plan::Cohort,
@@ -22,7 +22,7 @@ use std::{
 };
 
 fn refused(why: impl Into<String>) -> Outcome {
-    Outcome::Refused { why: Refused::Unknown { why: why.into() } }
+    Outcome::Refused { why: Refused::Host { why: why.into() } }
 }
 
 fn failed(why: impl ToString) -> Outcome {
@@ -67,16 +67,26 @@ impl Executor {
                 directive.order.name()
             )));
         }
-        Ok(verify::needs(&directive.order, &self.store).map_err(refused)?.is_empty())
+        if let (Order::Apply { .. }, Some(fork)) = (&directive.order, self.witness.fork()) {
+            return Err(refused(fork.to_string()));
+        }
+        // Before anything is fetched: an order that nobody approved costs this host nothing.
+        verify::approvals(&self.config, &self.store, &directive.order, self.identity.host, now)?;
+        let needs = verify::needs(&directive.order, &self.store).map_err(refused)?;
+        match needs.iter().find_map(|need| self.spoiled(&need.digest())) {
+            Some(why) => Err(refused(why)),
+            None => Ok(needs.is_empty()),
+        }
     }
 
     fn work(&self, directive: &Directive, begun: bool) -> io::Result<Outcome> {
         match &directive.order {
             Order::Resolve { pins, exclude } => Ok(self.resolve(pins, exclude).unwrap_or_else(|outcome| outcome)),
-            Order::Rehearse { plan, cohort, pins, bisect } => {
-                Ok(self.rehearse(plan, cohort, pins, *bisect).unwrap_or_else(|outcome| outcome))
-            }
-            Order::Apply { txn, pins, .. } => self.apply(directive, *txn, pins, begun),
+            Order::Rehearse { plan, cohort, place, bisect } => Ok(verify::cohort_of(&self.store, plan, cohort, place)
+                .map_err(refused)
+                .and_then(|(plan, cohort)| self.rehearse(&cohort, &plan.pins, *bisect))
+                .unwrap_or_else(|outcome| outcome)),
+            Order::Apply { txn, .. } => self.apply(directive, *txn, begun),
             Order::Undo { txn, reason } => self.undo(*txn, reason, begun),
         }
     }
@@ -98,7 +108,7 @@ impl Executor {
     }
 
     fn resolve(&self, pins: &[IndexPin], exclude: &[String]) -> Result<Outcome, Outcome> {
-        self.check_archives(pins, &[]).map_err(failed)?;
+        self.check_archives(pins, &[]).map_err(refused)?;
         if self.config.repairs() {
             let repaired = self.host.repair().map_err(failed)?;
             if !repaired.is_empty() {
@@ -131,33 +141,34 @@ impl Executor {
         Ok(())
     }
 
-    fn rehearse(&self, plan: &Digest, cohort: &Digest, pins: &[IndexPin], bisect: bool) -> Result<Outcome, Outcome> {
-        let (_, cohort) = verify::cohort_of(&self.store, plan, cohort).map_err(refused)?;
+    fn rehearse(&self, cohort: &Cohort, pins: &[IndexPin], bisect: bool) -> Result<Outcome, Outcome> {
         let base = self.fresh_base().map_err(failed)?;
-        verify::base_fits(&cohort, self.identity.host, base)?;
-        self.check_archives(pins, &cohort.changes).map_err(failed)?;
+        verify::base_fits(cohort, self.identity.host, base)?;
+        self.check_archives(pins, &cohort.changes).map_err(refused)?;
         let work = self.scratch("rehearse").map_err(failed)?;
         let debs = work.join("debs");
-        self.link_debs(&cohort, &debs).map_err(failed)?;
+        self.link_debs(cohort, &debs).map_err(failed)?;
         let dir = &self.config.data;
-        let Rehearsed { rehearsal, failing, rest } = match kept::find(dir, &cohort, base, self.clock.now()) {
+        let Rehearsed { rehearsal, failing, rest } = match rest::find(dir, cohort, base, self.clock.now()) {
             Some(rehearsal) => Rehearsed { rehearsal, failing: Vec::new(), rest: None },
-            None => self.host.rehearse(&cohort, base, &debs, &work, bisect).map_err(failed)?,
+            None => self.host.rehearse(cohort, base, &debs, &work, bisect).map_err(failed)?,
         };
         if let Some(rest) = rest {
-            kept::keep(dir, &self.disk, &cohort, base, rest, self.clock.now());
+            rest::keep(dir, &self.disk, cohort, base, rest, self.clock.now());
         }
-        let digest = self.keep_blob("rehearsal", &canonical::to_vec(&rehearsal).map_err(failed)?).map_err(failed)?;
+        let told = rehearsal.clone().outgoing();
+        let digest = self.keep_blob("rehearsal", &canonical::to_vec(&told).map_err(failed)?).map_err(failed)?;
+        kept::keep(&self.config, &self.disk, &digest, &rehearsal).map_err(failed)?;
         Ok(Outcome::Rehearsed { rehearsal: digest, verdict: rehearsal.verdict, failing })
     }
 
-    fn apply(&self, directive: &Directive, txn: TransactionId, pins: &[IndexPin], begun: bool) -> io::Result<Outcome> {
+    fn apply(&self, directive: &Directive, txn: TransactionId, begun: bool) -> io::Result<Outcome> {
         let dir = self.config.transactions().join(txn.to_string());
         let mut journal = Journal::open(&dir, self.disk.clone())?;
         match journal.accepted() {
             Some((known, _)) if known == directive.id && begun => {}
             Some(_) => return Ok(refused(format!("{txn} is known already; nothing is done twice"))),
-            None => match self.prepare(directive, txn, pins, &dir) {
+            None => match self.prepare(directive, txn, &dir) {
                 Err(outcome) => return Ok(outcome),
                 Ok(undo_until) => {
                     lock(&self.keeper).change(|state| {
@@ -173,11 +184,11 @@ impl Executor {
         self.drive(&dir, journal)
     }
 
-    fn prepare(&self, directive: &Directive, txn: TransactionId, pins: &[IndexPin], dir: &Path) -> Result<fother_core::Timestamp, Outcome> {
+    fn prepare(&self, directive: &Directive, txn: TransactionId, dir: &Path) -> Result<fother_core::Timestamp, Outcome> {
         let base = self.fresh_base().map_err(|error| Outcome::Replan { why: error })?;
         let approved = verify::apply(&self.config, &self.store, &directive.order, self.identity.host, base, self.clock.now())?;
         let replan = |why: String| Outcome::Replan { why };
-        self.check_archives(pins, &approved.cohort.changes).map_err(replan)?;
+        self.check_archives(&approved.pins, &approved.cohort.changes).map_err(refused)?;
         let (need, free) = (approved.rehearsal.space_bytes, self.host.space_bytes());
         if free < need {
             return Err(replan(format!("the transaction needs {need} bytes and {free} are free; make room on the host")));
@@ -200,6 +211,8 @@ impl Executor {
         match (journal.accepted(), last) {
             (None, _) | (_, None) => return Ok(refused(format!("{txn} is no transaction of this host"))),
             (Some(_), Some(_)) if begun => {}
+            // Undone already, perhaps by root at the host itself: said again, and not done again.
+            (Some(_), Some(Step::Ended { outcome: outcome @ Outcome::RolledBack { .. } })) => return Ok(outcome),
             (Some((_, undo_until)), _) if now >= undo_until => {
                 return Ok(refused(format!(
                     "the approval covered an undo of {txn} until {undo_until}; root can still undo at the host itself"
@@ -222,6 +235,27 @@ impl Executor {
         self.drive(&dir, journal)
     }
 
+    /// Reports what root undid at the host itself, once, so that the server's view is true again.
+    ///
+    /// # Errors
+    /// Where journals cannot be read or the report not be stored; it is tried again at the next call.
+    pub fn tell_undone(&self) -> io::Result<()> {
+        for (txn, step) in crate::undo::list(&self.config)? {
+            let dir = self.config.transactions().join(txn.to_string());
+            let told = dir.join(TOLD_FILE);
+            let Step::Ended { outcome: outcome @ Outcome::RolledBack { .. } } = step else { continue };
+            let journal = Journal::open(&dir, self.disk.clone())?;
+            let by_root = journal.steps().iter().any(|step| matches!(step, Step::GoingBack { why } if why == crate::undo::BY_ROOT));
+            if !by_root || told.exists() {
+                continue;
+            }
+            let directive = journal.accepted().map(|(directive, _)| directive);
+            lock(&self.keeper).change(|state| state.report(directive, outcome))?;
+            self.disk.replace(&told, b"")?;
+        }
+        Ok(())
+    }
+
     fn drive(&self, dir: &Path, journal: Journal) -> io::Result<Outcome> {
         let transaction = read_transaction(dir)?;
         let tell = |outcome: Outcome| lock(&self.keeper).change(|state| state.report_once("applied", outcome));
@@ -230,6 +264,8 @@ impl Executor {
     }
 }
 
+/// Marks a transaction whose undo by root was reported. A crash before it is written reports again, which changes nothing.
+const TOLD_FILE: &str = "undone-told";
 /// File name of the verified transaction beside its journal.
 pub const TRANSACTION_FILE: &str = "transaction.json";
 

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Namespace of the signatures (`ssh-keygen -Y sign -n fother-approval-v1`).
 pub const NAMESPACE: &str = "fother-approval-v1";
-/// Namespace of an author's signature on a submission.
+/// Namespace of an author's signature over the same statement. SSH signatures bind their namespace, so that an author's never counts as an approval.
 pub const AUTHOR_NAMESPACE: &str = "fother-change-v1";
 /// Most signatures that are looked at.
 pub const SIGNATURES_MAX: usize = 64;
@@ -48,6 +48,8 @@ pub struct Statement {
     pub window: Vec<Interval>,
     /// Person who wrote the change and therefore may not approve it.
     pub author: String,
+    /// Fingerprint of the key that the author signs this statement with, `SHA256:…`; no approval by it counts.
+    pub author_key: String,
     /// Until when an undo is covered.
     pub undo_until: Timestamp,
     /// Until when a host may start.
@@ -88,15 +90,47 @@ pub struct Limits {
     pub downgrades: bool,
 }
 
+/// Whose signature it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signer {
+    /// Name in the trust file.
+    pub person: String,
+    /// Fingerprint of the key, `SHA256:…`.
+    pub key: String,
+}
+
+/// Why a signature is no approval.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum NoApproval {
+    /// Not a fitting signature of an approver.
+    #[error("{0}")]
+    Signature(String),
+    /// By the author, under whatever name or key.
+    #[error("{0} is the author")]
+    Author(String),
+}
+
+/// Fingerprint of an OpenSSH public key, `SHA256:…`.
+///
+/// # Errors
+/// For people: unreadable.
+pub fn fingerprint(openssh: &str) -> Result<String, String> {
+    let key = PublicKey::from_openssh(openssh).map_err(|error| format!("the public key cannot be read: {error}"))?;
+    Ok(key.fingerprint(ssh_key::HashAlg::Sha256).to_string())
+}
+
 /// `/etc/fother/trust.toml`: who may approve, how many it takes, and the host's own limits. Root-owned; no server can write it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trust {
     /// Distinct people needed.
     pub required: u32,
-    /// The people.
+    /// The people who may approve, and write changes.
     #[serde(rename = "approver")]
     pub approvers: Vec<Person>,
+    /// People who may only write changes. A change by somebody who is in neither list is refused: nobody could tell whether its author approved it, too.
+    #[serde(default, rename = "author")]
+    pub authors: Vec<Person>,
     /// The host's limits.
     pub limits: Limits,
 }
@@ -114,6 +148,12 @@ pub enum Refused {
     /// The statement is not canonical or malformed.
     #[error("the statement cannot be read: {reason}")]
     Statement {
+        /// For people.
+        reason: String,
+    },
+    /// The author's own signature does not count.
+    #[error("the author's signature does not count: {reason}")]
+    Author {
         /// For people.
         reason: String,
     },
@@ -148,8 +188,9 @@ impl Trust {
         if trust.required == 0 {
             return Err(bad("`required` must be at least 1".to_owned()));
         }
-        let owners = trust.owners()?;
-        let people: BTreeSet<&str> = owners.values().map(String::as_str).collect();
+        trust.owners()?;
+        let people: BTreeSet<&str> =
+            trust.approvers.iter().filter(|person| !person.keys.is_empty()).map(|person| person.name.as_str()).collect();
         if (people.len() as u64) < u64::from(trust.required) {
             return Err(bad(format!("`required` is {}, but only {} people have keys", trust.required, people.len())));
         }
@@ -158,7 +199,7 @@ impl Trust {
 
     fn owners(&self) -> Result<BTreeMap<String, String>, Refused> {
         let mut owners = BTreeMap::new();
-        for person in &self.approvers {
+        for person in self.approvers.iter().chain(&self.authors) {
             for key in &person.keys {
                 let key = PublicKey::from_openssh(key)
                     .map_err(|error| Refused::Trust { reason: format!("a key of {} cannot be read: {error}", person.name) })?;
@@ -173,40 +214,79 @@ impl Trust {
         Ok(owners)
     }
 
+    /// Who has the key with this fingerprint.
+    ///
+    /// # Errors
+    /// For people: nobody.
+    pub fn owner(&self, key: &str) -> Result<String, String> {
+        let owners = self.owners().map_err(|error| error.to_string())?;
+        owners.get(key).cloned().ok_or_else(|| format!("key {key} belongs to nobody in the trust file"))
+    }
+
     /// Who made this signature over these bytes.
     ///
     /// # Errors
     /// For people: unreadable, unknown key, does not fit.
-    pub fn signer(&self, namespace: &str, bytes: &[u8], armored: &str) -> Result<String, String> {
+    pub fn signer(&self, namespace: &str, bytes: &[u8], armored: &str) -> Result<Signer, String> {
         if armored.len() > SIGNATURE_BYTES_MAX {
             return Err("a signature is too large".to_owned());
         }
         let signature = SshSig::from_pem(armored).map_err(|error| format!("a signature cannot be read: {error}"))?;
         let key = PublicKey::from(signature.public_key().clone());
         let print = key.fingerprint(ssh_key::HashAlg::Sha256).to_string();
-        let owners = self.owners().map_err(|error| error.to_string())?;
-        let person = owners.get(&print).ok_or_else(|| format!("key {print} belongs to nobody in the trust file"))?;
+        let person = self.owner(&print)?;
         key.verify(namespace, bytes, &signature).map_err(|_| format!("the signature of {person} does not fit this statement"))?;
-        Ok(person.clone())
+        Ok(Signer { person, key: print })
     }
 
-    /// The distinct people who approve `statement`, if they suffice. `statement` are the signed bytes.
+    /// Who made this approval, if it may count beside `author`.
+    ///
+    /// # Errors
+    /// For people: not a fitting signature of an approver, or of the author by name or key.
+    pub fn approver(&self, statement: &Statement, bytes: &[u8], armored: &str) -> Result<Signer, NoApproval> {
+        let signer = self.signer(NAMESPACE, bytes, armored).map_err(NoApproval::Signature)?;
+        if signer.person == statement.author || signer.key == statement.author_key {
+            return Err(NoApproval::Author(signer.person));
+        }
+        if !self.approvers.iter().any(|person| person.name == signer.person) {
+            return Err(NoApproval::Signature(format!("{} may write changes but not approve them", signer.person)));
+        }
+        Ok(signer)
+    }
+
+    /// Checks that the statement's author signed it, with the key that it names, under the name that this file gives to that key.
+    ///
+    /// # Errors
+    /// [`Refused::Author`].
+    pub fn authored(&self, statement: &Statement, bytes: &[u8], armored: &str) -> Result<(), Refused> {
+        let no = |reason: String| Refused::Author { reason };
+        let signer = self.signer(AUTHOR_NAMESPACE, bytes, armored).map_err(no)?;
+        if signer.key != statement.author_key || signer.person != statement.author {
+            return Err(no(format!(
+                "{} signed with {}, the statement names {} and {}",
+                signer.person, signer.key, statement.author, statement.author_key
+            )));
+        }
+        Ok(())
+    }
+
+    /// The distinct people who approve `statement`, if they suffice and its author signed it. `statement` are the signed bytes.
     ///
     /// # Errors
     /// See [`Refused`].
-    pub fn approved(&self, statement: &[u8], signatures: &[String]) -> Result<(Statement, BTreeSet<String>), Refused> {
+    pub fn approved(&self, statement: &[u8], author: &str, signatures: &[String]) -> Result<(Statement, BTreeSet<String>), Refused> {
         let parsed: Statement = serde_json::from_slice(statement).map_err(|error| Refused::Statement { reason: error.to_string() })?;
         if !canonical::is_canonical(statement) {
             return Err(Refused::Statement { reason: "not in canonical form".to_owned() });
         }
+        self.authored(&parsed, statement, author)?;
         let (mut counted, mut ignored) = (BTreeSet::new(), Vec::new());
         for armored in signatures.iter().take(SIGNATURES_MAX) {
-            match self.signer(NAMESPACE, statement, armored) {
-                Ok(person) if person == parsed.author => ignored.push(format!("{person} is the author")),
-                Ok(person) => {
-                    counted.insert(person);
+            match self.approver(&parsed, statement, armored) {
+                Ok(signer) => {
+                    counted.insert(signer.person);
                 }
-                Err(why) => ignored.push(why),
+                Err(why) => ignored.push(why.to_string()),
             }
         }
         if (counted.len() as u64) < u64::from(self.required) {

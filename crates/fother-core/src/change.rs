@@ -32,6 +32,8 @@ pub struct Change {
     pub statement: Digest,
     /// The author.
     pub author: String,
+    /// The author's signature over the statement.
+    pub author_signature: String,
     /// When it was submitted.
     pub submitted: Timestamp,
     /// Signatures by person.

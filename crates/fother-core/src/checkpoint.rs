@@ -25,7 +25,8 @@ pub const SIGNATURES_MAX: usize = 128;
 pub const NAME_BYTES_MAX: usize = 255;
 
 const SIGNATURE_BYTES: usize = 64;
-const DASH: &str = "— ";
+/// What a signature line begins with.
+pub const DASH: &str = "— ";
 
 /// Why a note or a key was not accepted.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -149,6 +150,24 @@ impl Note {
         bytes.extend_from_slice(&key.sign(cosigned(time_s, &self.text).as_bytes()).to_bytes());
         self.signatures.push(Signature { name: name.to_owned(), key_hash: verifier.hash, bytes });
         Ok(())
+    }
+
+    /// Drops every signature but those of `key`.
+    pub fn only(&mut self, key: &VerifierKey) {
+        self.signatures.retain(|one| one.name == key.name && one.key_hash == key.hash);
+    }
+
+    /// Takes the signatures of `key` over from a note of the same text; false where there is none, it is here already, or this note is full.
+    pub fn adopt(&mut self, other: &Self, key: &VerifierKey) -> bool {
+        let mine = |one: &&Signature| one.name == key.name && one.key_hash == key.hash;
+        let found = other.signatures.iter().find(mine).filter(|_| self.text == other.text && !self.signatures.iter().any(|one| mine(&one)));
+        match found {
+            Some(signature) if self.signatures.len() < SIGNATURES_MAX => {
+                self.signatures.push(signature.clone());
+                true
+            }
+            _ => false,
+        }
     }
 
     /// The checkpoint, once a signature by `key` is on it and right; a cosigner may sign any log's.
@@ -322,6 +341,16 @@ impl FromStr for VerifierKey {
         }
         Ok(key)
     }
+}
+
+/// The key that `host` cosigns with, from the 64 hexadecimal digits that it enrolled with.
+///
+/// # Errors
+/// Where they are no key that a cosignature could prove anything under.
+pub fn cosigner(host: crate::id::HostId, hex: &str) -> Result<VerifierKey, Error> {
+    let bytes = Digest::from_hex(hex).map_err(|_| Error::Key("not 64 hexadecimal digits"))?;
+    let key = VerifyingKey::from_bytes(&bytes.0).map_err(|_| Error::Key("not a point of the curve"))?;
+    VerifierKey::new(&host.to_string(), Kind::Cosigner, key)
 }
 
 /// Reads a note and returns its checkpoint, once signed by `key`.

@@ -1,15 +1,17 @@
 //! Decisions: `(state, command, now) -> events`, pure. What is refused is an error with a hint, never a half-done change.
 
+mod report;
+
 use crate::{
     Digest, Timestamp,
-    approval::{self, Statement, Trust},
+    approval::{self, NoApproval, Statement, Trust},
     change::Status,
-    directive::Refused,
+    checkpoint,
     event::Data,
     id::{ChangeId, HostId, RolloutId, TokenId},
     inventory::Labels,
-    plan::{Cohort, Plan, Planned},
-    protocol::{self, CheckIn, Report},
+    plan::{Cohort, MEMBERS_MAX, Plan, Planned},
+    protocol::{self, CheckIn, Enrol},
     rehearsal::Verdict,
     rollout::{End, Phase, Setup},
     state::State,
@@ -47,30 +49,31 @@ pub fn create_token(token: TokenId, hash: Digest, labels: Labels, now: Timestamp
     Data::TokenCreated { token, hash, expires: now + TOKEN_LIFE, labels }
 }
 
-/// A host asks to join with a secret whose digest is `hash`.
+/// A host asks to join; `certificate` is the digest of the one made for it.
 ///
 /// # Errors
-/// Unknown, used or expired token; all three with the same words, so that nothing is learnt by trying.
-pub fn enrol(
-    state: &State,
-    hash: Digest,
-    host: HostId,
-    hostname: &str,
-    certificate: Digest,
-    observe: bool,
-    now: Timestamp,
-) -> Result<Data, Refusal> {
+/// Unknown, used or expired token, all three with the same words, so that nothing is learnt by trying; a cosigner's key that proves nothing.
+pub fn enrol(state: &State, host: HostId, enrol: &Enrol, certificate: Digest, now: Timestamp) -> Result<Data, Refusal> {
+    let hash = Digest::of_kind("token", enrol.secret.as_bytes());
     let found = state.tokens.iter().find(|(_, token)| token.hash == hash && !token.used && token.expires > now);
     let Some((id, token)) = found else {
         return refuse("bad-token", "the token is unknown, used or expired", "make a new one with `fother host token` and enrol again");
     };
+    if let Err(error) = checkpoint::cosigner(host, &enrol.cosigner) {
+        return refuse(
+            "bad-key",
+            format!("the cosigner's key cannot be used: {error}"),
+            "bring the agent to the server's version, then enrol again",
+        );
+    }
     Ok(Data::HostEnrolled {
         host,
         token: *id,
-        hostname: crate::text::printable(hostname, 128),
+        hostname: crate::text::printable(&enrol.hostname, 128),
         labels: token.labels.clone(),
         certificate,
-        observe,
+        cosigner: enrol.cosigner.clone(),
+        observe: enrol.observe,
     })
 }
 
@@ -110,77 +113,41 @@ pub fn check_in(state: &State, id: HostId, check_in: &CheckIn, packages: Option<
             return refuse("gap", format!("report {} follows {last}", report.number), "the agent must send its reports without gaps");
         }
         last = report.number;
-        events.push(Data::HostReported { host: id, report: bounded(report) });
+        events.push(Data::HostReported { host: id, report: report::bounded(report) });
     }
     Ok(events)
 }
 
-/// Longest text that a report may carry into the log, in bytes; with its lists a report stays far below an event's limit.
-pub const REPORT_TEXT_MAX: usize = 4000;
-/// Longest line of a report's list, in bytes.
-const REPORT_LINE_MAX: usize = 300;
-/// Most lines of a report's list.
-const REPORT_LINES_MAX: usize = 50;
-
-/// Printable, and cut to a number of bytes.
-fn cut(text: &str, bytes_max: usize) -> String {
-    let mut text = crate::text::printable(text, bytes_max);
-    while text.len() > bytes_max {
-        text.pop();
-    }
-    text
-}
-
-fn bounded(report: &Report) -> Report {
-    use crate::protocol::Outcome;
-    let cut_all = |texts: &[String]| texts.iter().take(REPORT_LINES_MAX).map(|text| cut(text, REPORT_LINE_MAX)).collect::<Vec<_>>();
-    let cut = |text: &str| cut(text, REPORT_TEXT_MAX);
-    let outcome = match &report.outcome {
-        Outcome::Replan { why } => Outcome::Replan { why: cut(why) },
-        Outcome::Failed { why } => Outcome::Failed { why: cut(why) },
-        Outcome::RolledBack { txn, why, paths_compared, differences } => {
-            Outcome::RolledBack { txn: *txn, why: cut(why), paths_compared: *paths_compared, differences: cut_all(differences) }
-        }
-        Outcome::Verified { txn, remarks } => Outcome::Verified { txn: *txn, remarks: cut_all(remarks) },
-        Outcome::Rehearsed { rehearsal, verdict, failing } => {
-            Outcome::Rehearsed { rehearsal: *rehearsal, verdict: *verdict, failing: cut_all(failing) }
-        }
-        Outcome::Refused { why: Refused::Unknown { why } } => Outcome::Refused { why: Refused::Unknown { why: cut(why) } },
-        Outcome::NotApproved { why } => Outcome::NotApproved { why: bounded_refusal(why) },
-        other @ (Outcome::Refused { .. } | Outcome::Resolved { .. } | Outcome::Started { .. } | Outcome::Applied { .. }) => other.clone(),
-    };
-    Report { outcome, ..report.clone() }
-}
-
-fn bounded_refusal(why: &approval::Refused) -> approval::Refused {
-    use crate::approval::Refused;
-    let cut_all = |texts: &[String]| texts.iter().take(REPORT_LINES_MAX).map(|text| cut(text, REPORT_LINE_MAX)).collect::<Vec<_>>();
-    match why {
-        Refused::Trust { reason } => Refused::Trust { reason: cut(reason, REPORT_TEXT_MAX) },
-        Refused::Statement { reason } => Refused::Statement { reason: cut(reason, REPORT_TEXT_MAX) },
-        Refused::NotCovered { reason } => Refused::NotCovered { reason: cut(reason, REPORT_TEXT_MAX) },
-        Refused::TooFew { have, need, counted, ignored } => {
-            Refused::TooFew { have: *have, need: *need, counted: cut_all(counted), ignored: cut_all(ignored) }
-        }
-    }
-}
-
-/// Records a plan.
+/// Records a plan, in one append.
 ///
 /// # Errors
 /// A plan without cohorts.
-pub fn create_plan(planned: &Planned, digest: Digest) -> Result<Data, Refusal> {
+pub fn create_plan(planned: &Planned, digest: Digest) -> Result<Vec<Data>, Refusal> {
     if planned.cohorts.is_empty() {
         let what = format!("nothing to do: {} hosts are up to date, {} gave no answer", planned.up_to_date.len(), planned.unknown.len());
         return refuse("nothing-to-do", what, "see `fother host ls`; hosts without an answer are listed as unknown");
     }
-    Ok(Data::PlanCreated {
+    let members: Vec<(Digest, HostId)> =
+        planned.cohorts.iter().flat_map(|(digest, cohort)| cohort.hosts.keys().map(|host| (*digest, *host))).collect();
+    let mut events = vec![Data::PlanCreated {
         plan: digest,
         group: planned.plan.group.clone(),
-        cohorts: planned.cohorts.iter().map(|(digest, cohort)| (*digest, cohort.hosts.keys().copied().collect())).collect(),
+        hosts: u32::try_from(members.len()).unwrap_or(u32::MAX),
         approvals: planned.plan.approvals,
         excluded: planned.plan.excluded.clone(),
-    })
+    }];
+    for some in members.chunks(MEMBERS_MAX) {
+        let mut cohorts: BTreeMap<Digest, Vec<HostId>> = BTreeMap::new();
+        for (cohort, host) in some {
+            cohorts.entry(*cohort).or_default().push(*host);
+        }
+        events.push(Data::PlanMembers { plan: digest, cohorts });
+    }
+    Ok(events)
+}
+
+fn listed(names: &[&str]) -> String {
+    names.iter().map(|name| crate::text::printable(name, 200)).collect::<Vec<_>>().join(", ")
 }
 
 /// What an author submits.
@@ -192,6 +159,8 @@ pub struct Submission {
     pub digest: Digest,
     /// The author.
     pub author: String,
+    /// Fingerprint of the author's key.
+    pub author_key: String,
     /// Units that no rehearsal could exercise, accepted by name.
     pub acknowledged: BTreeSet<String>,
     /// When hosts may start; empty: always.
@@ -201,9 +170,16 @@ pub struct Submission {
 /// The statement that people sign for a rehearsed plan.
 ///
 /// # Errors
-/// Unknown plan, a missing rehearsal, or one that breaks.
-pub fn statement(state: &State, plan: &Plan, submission: Submission, now: Timestamp) -> Result<Statement, Refusal> {
-    let Submission { change, digest, author, acknowledged, window } = submission;
+/// Unknown plan, a missing rehearsal, one that breaks or could not tell, or a unit of `unexercised` that the author does not accept by name:
+/// every host refuses such a change.
+pub fn statement(
+    state: &State,
+    plan: &Plan,
+    unexercised: &BTreeSet<String>,
+    submission: Submission,
+    now: Timestamp,
+) -> Result<Statement, Refusal> {
+    let Submission { change, digest, author, author_key, acknowledged, window } = submission;
     let Some(known) = state.plans.get(&digest) else {
         return refuse("unknown-plan", format!("there is no plan {digest}"), "see `fother plan ls`");
     };
@@ -217,14 +193,24 @@ pub fn statement(state: &State, plan: &Plan, submission: Submission, now: Timest
             );
             return refuse("rehearsal-breaks", "the rehearsal of this plan breaks something", hint);
         }
-        Some(Verdict::Unknown) if acknowledged.is_empty() => {
+        Some(Verdict::Unknown) => {
             return refuse(
                 "rehearsal-unknown",
                 "the rehearsal could not tell whether this plan is safe",
-                "read `fother plan show`, then name what you accept with `--acknowledge UNIT`",
+                "see its reasons in `fother plan show`, remove them, and rehearse again",
             );
         }
-        Some(Verdict::Unknown | Verdict::Passes) => {}
+        Some(Verdict::Passes) => {}
+    }
+    let missing: Vec<&str> = unexercised.difference(&acknowledged).map(String::as_str).collect();
+    if !missing.is_empty() {
+        let what = format!(
+            "the rehearsal did not exercise {}, and the submission does not accept {} by name",
+            listed(&missing),
+            if missing.len() == 1 { "it" } else { "them" }
+        );
+        let flags: Vec<String> = missing.iter().map(|unit| format!("--acknowledge {unit}")).collect();
+        return refuse("not-acknowledged", what, format!("read `fother plan show`, then submit with {}", flags.join(" ")));
     }
     let rehearsals = known.cohorts.iter().filter_map(|(cohort, state)| Some((*cohort, state.rehearsal?.0))).collect();
     Ok(Statement {
@@ -237,9 +223,44 @@ pub fn statement(state: &State, plan: &Plan, submission: Submission, now: Timest
         hosts: known.cohorts.values().flat_map(|cohort| cohort.hosts.iter().copied()).collect(),
         window,
         author,
+        author_key,
         undo_until: now + Duration::from_secs(plan.undo_s),
         expires: now + APPROVAL_LIFE,
     })
+}
+
+/// Longest time from the draft of a statement to its author's signature.
+pub const DRAFT_LIFE: Duration = Duration::from_secs(3600);
+
+/// An author submits a statement that was drafted for them: `bytes` are its bytes, `drafted` what a draft made at its time says today.
+///
+/// # Errors
+/// A signature that is not the author's, a draft that is too old, or one that is not what would be drafted.
+pub fn submit(
+    trust: &Trust,
+    statement: &Statement,
+    drafted: &Statement,
+    bytes: &[u8],
+    signature: &str,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    trust.authored(statement, bytes, signature).or_else(|why| {
+        refuse("bad-signature", why.to_string(), "sign the draft with the key that it was asked for with; see the approvers file")
+    })?;
+    let made = drafted_at(statement);
+    if made > now || now.since(made) > DRAFT_LIFE {
+        return refuse("stale-draft", format!("the statement was drafted at {made}"), "submit the plan again");
+    }
+    if statement != drafted || drafted.bytes().ok().as_deref() != Some(bytes) {
+        return refuse("other-statement", "the signed statement is not the one that this plan has now", "submit the plan again");
+    }
+    Ok(())
+}
+
+/// When a statement was drafted.
+#[must_use]
+pub fn drafted_at(statement: &Statement) -> Timestamp {
+    statement.expires - APPROVAL_LIFE
 }
 
 /// A person approves: `bytes` are the statement's, `signature` an armored SSH signature.
@@ -256,16 +277,22 @@ pub fn approve(state: &State, trust: &Trust, id: ChangeId, bytes: &[u8], signatu
     if !matches!(change.status(), Status::Open | Status::Approved) {
         return refuse("closed", format!("{id} is {:?}", change.status()), "submit a new change");
     }
-    let person = trust
-        .signer(approval::NAMESPACE, bytes, signature)
-        .or_else(|why| refuse("bad-signature", why, "sign the statement of `fother change show` with a key from the approvers file"))?;
-    if person == change.author {
-        return refuse("four-eyes", format!("{person} is the author and cannot approve"), "ask somebody else");
-    }
-    Ok(Data::ChangeApproved { change: id, person, signature: signature.to_owned() })
+    let Ok(statement) = serde_json::from_slice::<Statement>(bytes) else {
+        return refuse("other-statement", "the change's statement cannot be read", "submit the plan again");
+    };
+    let signer = match trust.approver(&statement, bytes, signature) {
+        Ok(signer) => signer,
+        Err(NoApproval::Author(person)) => {
+            return refuse("four-eyes", format!("{person} is the author and cannot approve"), "ask somebody else");
+        }
+        Err(NoApproval::Signature(why)) => {
+            return refuse("bad-signature", why, "sign the statement of `fother change show` with a key from the approvers file");
+        }
+    };
+    Ok(Data::ChangeApproved { change: id, person: signer.person, signature: signature.to_owned() })
 }
 
-/// Starts the rollout of an approved change.
+/// Starts the rollout of an approved change, in one append.
 ///
 /// # Errors
 /// Not approved, already started, or another rollout works on one of the hosts.
@@ -276,7 +303,7 @@ pub fn start_rollout(
     plan: &Plan,
     cohorts: &BTreeMap<Digest, Cohort>,
     statement: &Statement,
-) -> Result<Data, Refusal> {
+) -> Result<Vec<Data>, Refusal> {
     let Some(change) = state.changes.get(&id) else {
         return refuse("unknown-change", format!("there is no change {id}"), "see `fother change ls`");
     };
@@ -293,19 +320,25 @@ pub fn start_rollout(
     }
     let member = |host: &&crate::state::Host| crate::policy::selects(&plan.select, &host.labels) == Ok(true) && !host.retired;
     let group_size = state.hosts.values().filter(member).count();
-    let zones =
-        mine.iter().map(|host| (*host, labels.get(host).and_then(|labels| labels.get("zone")).cloned().unwrap_or_default())).collect();
     let setup = Setup {
         group: plan.group.clone(),
-        waves,
-        zones,
+        select: plan.select.clone(),
+        hosts: u32::try_from(mine.len()).unwrap_or(u32::MAX),
+        waves: Vec::new(),
+        zones: BTreeMap::new(),
         group_size: u32::try_from(group_size).unwrap_or(u32::MAX),
         budget: plan.budget.clone(),
         strategy: plan.rollout.clone(),
         window: statement.window.clone(),
         expires: statement.expires,
     };
-    Ok(Data::RolloutStarted { rollout, change: id, plan: change.plan, setup })
+    let mut events = vec![Data::RolloutStarted { rollout, change: id, plan: change.plan, setup }];
+    let zone = |host: &HostId| labels.get(host).and_then(|labels| labels.get("zone")).cloned().unwrap_or_default();
+    for (wave, hosts) in (0..).zip(&waves) {
+        let some = hosts.chunks(MEMBERS_MAX).map(|some| some.iter().map(|host| (*host, zone(host))).collect());
+        events.extend(some.map(|hosts| Data::RolloutMembers { rollout, wave, hosts }));
+    }
+    Ok(events)
 }
 
 /// What a person may do with a running rollout.
@@ -363,7 +396,11 @@ pub fn rollback(state: &State, id: RolloutId, reason: String) -> Result<Data, Re
         return refuse("nothing-to-undo", format!("no host of {id} carries its change"), "see `fother rollout watch`");
     }
     let over = |other: &&crate::rollout::Rollout| {
-        other.id > id && other.hosts.iter().any(|(host, phase)| done.contains(host) && (carries(phase) || !phase.is_settled()))
+        let begun = |phase: &Phase| match phase {
+            Phase::Waiting => other.ended.is_none(),
+            phase => carries(phase) || !phase.is_settled(),
+        };
+        other.id > id && other.hosts.iter().any(|(host, phase)| done.contains(host) && begun(phase))
     };
     if let Some(later) = state.rollouts.values().find(over) {
         let what = format!("{} came later to some of these hosts", later.id);

@@ -12,6 +12,7 @@
 use crate::{
     Digest, Timestamp, canonical,
     id::{ChangeId, DirectiveId, HostId, TransactionId},
+    plan::Place,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
@@ -51,8 +52,8 @@ pub enum Order {
         plan: Digest,
         /// Your cohort.
         cohort: Digest,
-        /// The archives' pinned state that the packages come from.
-        pins: Vec<IndexPin>,
+        /// Proves that the plan holds the cohort.
+        place: Place,
         /// Where it breaks, look for the smallest failing set.
         bisect: bool,
     },
@@ -64,19 +65,15 @@ pub enum Order {
         plan: Digest,
         /// Your cohort.
         cohort: Digest,
-        /// Merkle proof that the plan holds the cohort: index, number of cohorts, hashes.
-        index: u64,
-        /// Number of cohorts of the plan.
-        size: u64,
-        /// Hashes of the proof.
-        proof: Vec<Digest>,
+        /// Proves that the plan holds the cohort.
+        place: Place,
         /// The rehearsal of your cohort.
         rehearsal: Digest,
-        /// The archives' pinned state.
-        pins: Vec<IndexPin>,
-        /// Canonical bytes of the [`crate::approval::Statement`] that people signed.
-        statement: String,
-        /// SSH signatures over the statement, armored.
+        /// The [`crate::approval::Statement`] that people signed.
+        statement: Digest,
+        /// The author's SSH signature over the statement, armored; it never counts as an approval.
+        author: String,
+        /// The approvers' SSH signatures over the statement, armored.
         approvals: Vec<String>,
     },
     /// Undo a transaction of yours.
@@ -172,6 +169,12 @@ pub enum Refused {
         issued: Timestamp,
         /// The host's clock.
         now: Timestamp,
+    },
+    /// Genuine, but this host does not act on it: archives that do not verify, altered files, no such transaction, observing only.
+    #[error("{why}")]
+    Host {
+        /// For people.
+        why: String,
     },
 }
 

@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 /// Version of the event form.
 pub const VERSION: u32 = 1;
 
+/// Largest event, in bytes: with its length it fits into a C2SP entry bundle (65,535), and leaves room.
+pub const BYTES_MAX: usize = 60_000;
+
 /// One event as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
@@ -65,6 +68,8 @@ pub enum Data {
         labels: Labels,
         /// SHA-256 of the certificate.
         certificate: Digest,
+        /// Public key that it cosigns checkpoints with: Ed25519, 64 hexadecimal digits.
+        cosigner: String,
         /// Read-only.
         observe: bool,
     },
@@ -163,12 +168,20 @@ pub enum Data {
         plan: Digest,
         /// The group.
         group: String,
-        /// Members of each cohort.
-        cohorts: BTreeMap<Digest, Vec<HostId>>,
+        /// Number of its hosts; `plan.members` names them, in the same append.
+        hosts: u32,
         /// Distinct approvers needed.
         approvals: u32,
         /// Updates left out, with the reason.
         excluded: BTreeMap<String, String>,
+    },
+    /// Hosts of a plan that was just made, at most [`crate::plan::MEMBERS_MAX`] of them.
+    #[serde(rename = "plan.members")]
+    PlanMembers {
+        /// The plan.
+        plan: Digest,
+        /// Members of cohorts; a large cohort goes on in the next event.
+        cohorts: BTreeMap<Digest, Vec<HostId>>,
     },
     /// A change was submitted.
     #[serde(rename = "change.submitted")]
@@ -181,6 +194,8 @@ pub enum Data {
         statement: Digest,
         /// The author.
         author: String,
+        /// The author's SSH signature over the statement.
+        signature: String,
     },
     /// A person approved.
     #[serde(rename = "change.approved")]
@@ -209,8 +224,18 @@ pub enum Data {
         change: ChangeId,
         /// The plan.
         plan: Digest,
-        /// What it does and in which order.
+        /// What it does; `rollout.members` says in which order, in the same append.
         setup: crate::rollout::Setup,
+    },
+    /// Hosts of a wave of a rollout that has just begun, at most [`crate::plan::MEMBERS_MAX`] of them.
+    #[serde(rename = "rollout.members")]
+    RolloutMembers {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The wave, from 0; a large one goes on in the next event.
+        wave: u32,
+        /// In their order, each with its zone.
+        hosts: Vec<(HostId, String)>,
     },
     /// A wave passed its gate.
     #[serde(rename = "rollout.wave-passed")]

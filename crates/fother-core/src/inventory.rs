@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 pub const INVENTORY_BYTES_MAX: usize = 8 << 20;
 
 /// The distribution of a host (os-release(5)).
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Distribution {
     /// `ID`, for example `debian`.
     pub id: String,

@@ -4,10 +4,14 @@
 //! A newcomer follows one update through the modules in this order: [`inventory`] → [`resolution`] → [`plan`] →
 //! [`rehearsal`] → [`change`] → [`approval`] → [`rollout`] → [`event`] and [`state`], which keep the story.
 
+pub mod advisory;
+pub mod apkdb;
 pub mod approval;
+pub mod assess;
 pub mod canonical;
 pub mod change;
 pub mod checkpoint;
+pub mod cvss;
 pub mod deb822;
 pub mod decide;
 pub mod digest;
@@ -21,14 +25,21 @@ pub mod package;
 pub mod plan;
 pub mod policy;
 pub mod protocol;
+pub mod purl;
+pub mod rank;
 pub mod rehearsal;
+pub mod report;
 pub mod resolution;
 pub mod rollout;
+pub mod rpmdb;
+pub mod sbom;
+pub mod ssvc;
 pub mod state;
 pub mod text;
 pub mod time;
 pub mod version;
 pub mod window;
+pub mod witness;
 
 pub use digest::Digest;
 pub use time::Timestamp;

@@ -2,16 +2,20 @@
 
 use crate::{
     Digest, canonical,
+    directive::IndexPin,
     id::HostId,
     inventory::{Closes, Labels},
+    merkle,
     policy::{Budget, Check, ConfigFiles, Group, Policy, Strategy},
     resolution::{PackageChange, Resolution},
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Most hosts in one plan: the plan's and the rollout's events name every host and must fit into one event.
-pub const HOSTS_MAX: usize = 400;
+/// Most hosts in one plan. The log names each of them, in as many events as that takes: see [`MEMBERS_MAX`].
+pub const HOSTS_MAX: usize = 10_000;
+/// Most hosts that one event names, each at worst with a cohort of its own or the longest zone: far below [`crate::event::BYTES_MAX`].
+pub const MEMBERS_MAX: usize = 400;
 
 /// Hosts with the same transaction. The blob that an agent gets, with a Merkle proof that its plan holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +54,50 @@ impl Cohort {
     }
 }
 
+/// The Merkle tree over a plan's sorted cohort digests ([`merkle::root`]); typed digests are its leaves as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CohortTree {
+    /// Its root.
+    pub root: Digest,
+    /// Number of cohorts.
+    pub size: u64,
+}
+
+/// Where a plan holds a cohort, and the Merkle proof of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// Number of the cohort in the sorted list, from 0.
+    pub index: u64,
+    /// Hashes from the leaf's sibling up.
+    pub proof: Vec<Digest>,
+}
+
+impl CohortTree {
+    /// The tree over these cohorts.
+    #[must_use]
+    pub fn over(cohorts: &BTreeSet<Digest>) -> Self {
+        let leaves: Vec<Digest> = cohorts.iter().copied().collect();
+        Self { root: merkle::root(&leaves), size: leaves.len() as u64 }
+    }
+
+    /// Where the tree over `cohorts` holds `cohort`; nothing where it does not.
+    #[must_use]
+    pub fn place(cohorts: &BTreeSet<Digest>, cohort: &Digest) -> Option<Place> {
+        let leaves: Vec<Digest> = cohorts.iter().copied().collect();
+        let index = leaves.binary_search(cohort).ok()?;
+        Some(Place { index: index as u64, proof: merkle::prove(&leaves, index)? })
+    }
+
+    /// Whether `place` proves that this tree holds `cohort`. The caller has hashed the cohort's bytes under the kind `cohort`,
+    /// so that an inner node of the tree never passes for one.
+    #[must_use]
+    pub fn holds(&self, cohort: &Digest, place: &Place) -> bool {
+        merkle::verify(&self.root, cohort, place.index, self.size, &place.proof)
+    }
+}
+
 /// The manifest; its digest is the plan's name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -71,8 +119,10 @@ pub struct Plan {
     pub undo_s: u64,
     /// Updates left out by source package, with the reason.
     pub excluded: BTreeMap<String, String>,
-    /// Sorted digests of the cohort blobs; Merkle leaves in this order.
-    pub cohorts: Vec<Digest>,
+    /// The archives' pinned state that the packages come from.
+    pub pins: Vec<IndexPin>,
+    /// The cohorts, by the root of their tree: a host needs its own cohort and a proof, not the list.
+    pub cohorts: CohortTree,
 }
 
 impl Plan {
@@ -131,7 +181,7 @@ pub enum Error {
     Canonical(#[from] canonical::Error),
 }
 
-/// Makes the plan of one group. `closes` names the CVEs by (package, target version) as read from the signed packages.
+/// Makes the plan of one group out of answers against `pins`. `closes` names the CVEs by (package, target version) as read from the signed packages.
 ///
 /// # Errors
 /// See [`Error`].
@@ -139,6 +189,7 @@ pub fn plan(
     policy: &Policy,
     group_name: &str,
     hosts: &[PlanHost],
+    pins: &[IndexPin],
     closes: &BTreeMap<(String, String), Vec<Closes>>,
     excluded: &BTreeMap<String, String>,
 ) -> Result<Planned, Error> {
@@ -180,7 +231,8 @@ pub fn plan(
         approvals: group.approvals,
         undo_s: group.undo_s,
         excluded: excluded.clone(),
-        cohorts: cohorts.keys().copied().collect(),
+        pins: pins.to_vec(),
+        cohorts: CohortTree::over(&cohorts.keys().copied().collect()),
     };
     Ok(Planned { plan, cohorts, up_to_date, unknown })
 }

@@ -68,6 +68,8 @@ pub struct Enrol {
     pub csr: String,
     /// Host name, for people.
     pub hostname: String,
+    /// Public key that the host cosigns checkpoints with: Ed25519, 64 hexadecimal digits.
+    pub cosigner: String,
     /// Read-only: the host refuses to rehearse and apply until switched on at the host itself.
     pub observe: bool,
 }
@@ -148,7 +150,7 @@ pub enum Outcome {
         txn: TransactionId,
         /// Why.
         why: String,
-        /// Paths compared with the state before.
+        /// Paths that were read anew after the host was put back and compared with the state before; 0: nothing had been begun.
         paths_compared: u64,
         /// Differences; empty: exact.
         differences: Vec<String>,
@@ -177,6 +179,29 @@ impl Outcome {
             Self::RolledBack { why, differences, .. } if differences.is_empty() => format!("put back exactly: {why}"),
             Self::RolledBack { why, differences, .. } => format!("put back but for {} paths: {why}", differences.len()),
         }
+    }
+
+    /// The outcome as it may leave its host, each text on one line: without what programs printed there.
+    #[must_use]
+    pub fn outgoing(mut self) -> Self {
+        let told = |text: &mut String| *text = crate::text::outgoing(text).lines().collect::<Vec<_>>().join(" ");
+        match &mut self {
+            Self::Replan { why } | Self::Failed { why } | Self::Refused { why: Refused::Host { why } | Refused::Unknown { why } } => {
+                told(why)
+            }
+            Self::RolledBack { why, differences, .. } => {
+                told(why);
+                differences.iter_mut().for_each(told);
+            }
+            Self::Verified { remarks, .. } => remarks.iter_mut().for_each(told),
+            Self::Refused { .. }
+            | Self::NotApproved { .. }
+            | Self::Resolved { .. }
+            | Self::Rehearsed { .. }
+            | Self::Started { .. }
+            | Self::Applied { .. } => {}
+        }
+        self
     }
 
     /// Whether nothing more comes for the directive.
@@ -234,4 +259,7 @@ pub struct CheckInAnswer {
     pub wants_inventory: bool,
     /// The newest checkpoint.
     pub checkpoint: Option<String>,
+    /// Proof that it continues the checkpoint of the check-in (RFC 6962 section 2.1.2).
+    #[serde(default)]
+    pub consistency: Vec<Digest>,
 }

@@ -1,6 +1,10 @@
 //! What rehearsing a transaction on a clone of a host showed.
 
-use crate::{Digest, canonical, resolution::PackageChange};
+use crate::{
+    Digest, canonical,
+    resolution::PackageChange,
+    text::{outgoing, outgoing_diff},
+};
 use serde::{Deserialize, Serialize};
 
 /// The answer of a rehearsal. Ordered by severity.
@@ -114,11 +118,46 @@ pub struct Rehearsal {
 }
 
 impl Rehearsal {
+    /// A report on nothing yet: it passes until something speaks against it.
+    #[must_use]
+    pub fn begun(base: Digest, changes: Vec<PackageChange>) -> Self {
+        Self {
+            base,
+            changes,
+            verdict: Verdict::Passes,
+            reasons: Vec::new(),
+            breakages: Vec::new(),
+            footprint: Vec::new(),
+            restarts: Vec::new(),
+            reboot: Vec::new(),
+            conflicts: Vec::new(),
+            exercised: Vec::new(),
+            undo: UndoProof::default(),
+            moved: Vec::new(),
+            apply_ms: 0,
+            total_ms: 0,
+            space_bytes: 0,
+        }
+    }
+
     /// Name of this report.
     ///
     /// # Errors
     /// Where it has no canonical form.
     pub fn digest(&self) -> Result<Digest, canonical::Error> {
         Ok(Digest::of_kind("rehearsal", &canonical::to_vec(self)?))
+    }
+
+    /// The report as it may leave its host: without lines that only the host's files hold, and without what programs printed there.
+    #[must_use]
+    pub fn outgoing(mut self) -> Self {
+        let told = |texts: &mut Vec<String>| texts.iter_mut().for_each(|text| *text = outgoing(text));
+        told(&mut self.reasons);
+        told(&mut self.reboot);
+        told(&mut self.undo.differences);
+        self.breakages.iter_mut().for_each(|broken| broken.why = outgoing(&broken.why));
+        self.exercised.iter_mut().for_each(|unit| unit.note = outgoing(&unit.note));
+        self.conflicts.iter_mut().for_each(|conflict| conflict.diff = outgoing_diff(&conflict.diff));
+        self
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     inventory::Labels,
     protocol::{Outcome, Report},
     rehearsal::Verdict,
-    rollout::{Phase, Rollout},
+    rollout::{Absent, Phase, Rollout},
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -35,6 +35,8 @@ pub struct Host {
     pub labels: Labels,
     /// SHA-256 of its certificate.
     pub certificate: Digest,
+    /// Public key that it cosigns checkpoints with, 64 hexadecimal digits.
+    pub cosigner: String,
     /// Read-only.
     pub observe: bool,
     /// Newest inventory.
@@ -101,6 +103,8 @@ pub struct CohortState {
 pub struct PlanState {
     /// Group.
     pub group: String,
+    /// Number of hosts that it was made for.
+    pub hosts: u32,
     /// Cohorts.
     pub cohorts: BTreeMap<Digest, CohortState>,
     /// Distinct approvers needed.
@@ -112,9 +116,12 @@ pub struct PlanState {
 }
 
 impl PlanState {
-    /// The worst verdict of its cohorts; `None` while a rehearsal is missing.
+    /// The worst verdict of its cohorts; `None` while a rehearsal, or a host, is missing.
     #[must_use]
     pub fn verdict(&self) -> Option<Verdict> {
+        if self.cohorts.values().map(|cohort| cohort.hosts.len()).sum::<usize>() != self.hosts as usize {
+            return None;
+        }
         let verdicts: Option<Vec<Verdict>> = self.cohorts.values().map(|cohort| cohort.rehearsal.map(|(_, verdict)| verdict)).collect();
         Some(verdicts?.into_iter().max().unwrap_or(Verdict::Passes))
     }
@@ -178,10 +185,15 @@ impl State {
             }
             Data::DirectiveIssued { .. } => self.fold_directive(&event.data, event.at),
             Data::HostReported { host, report } => self.fold_report(*host, report, event.at),
-            Data::PlanCreated { .. } | Data::ChangeSubmitted { .. } | Data::ChangeApproved { .. } | Data::ChangeRejected { .. } => {
+            Data::PlanCreated { .. }
+            | Data::PlanMembers { .. }
+            | Data::ChangeSubmitted { .. }
+            | Data::ChangeApproved { .. }
+            | Data::ChangeRejected { .. } => {
                 self.fold_change(&event.data, event.at);
             }
             Data::RolloutStarted { .. }
+            | Data::RolloutMembers { .. }
             | Data::WavePassed { .. }
             | Data::RolloutPaused { .. }
             | Data::RolloutResumed { .. }
@@ -196,7 +208,7 @@ impl State {
             Data::TokenCreated { token, hash, expires, labels } => {
                 self.tokens.insert(*token, Token { hash: *hash, expires: *expires, labels: labels.clone(), used: false });
             }
-            Data::HostEnrolled { host, token, hostname, labels, certificate, observe } => {
+            Data::HostEnrolled { host, token, hostname, labels, certificate, cosigner, observe } => {
                 if let Some(token) = self.tokens.get_mut(token) {
                     token.used = true;
                 }
@@ -204,6 +216,7 @@ impl State {
                     hostname: hostname.clone(),
                     labels: labels.clone(),
                     certificate: *certificate,
+                    cosigner: cosigner.clone(),
                     observe: *observe,
                     inventory: None,
                     base: None,
@@ -229,18 +242,25 @@ impl State {
             }
             Data::HostLost { host } | Data::HostReturned { host } => {
                 let lost = matches!(data, Data::HostLost { .. });
-                self.rollouts.values_mut().for_each(|rollout| rollout.heard_of(*host, lost));
+                self.unblock(*host);
                 if let Some(host) = self.hosts.get_mut(host) {
                     host.lost = lost;
                 }
             }
             Data::HostRetired { host } => {
-                self.rollouts.values_mut().for_each(|rollout| rollout.retired(*host));
+                self.unblock(*host);
                 if let Some(host) = self.hosts.get_mut(host) {
                     host.retired = true;
                 }
             }
             _ => {}
+        }
+    }
+
+    /// A host whose standing changed blocks nothing until that is said anew.
+    fn unblock(&mut self, host: HostId) {
+        for rollout in self.rollouts.values_mut() {
+            rollout.blocked.remove(&host);
         }
     }
 
@@ -267,8 +287,23 @@ impl State {
                 _ => Phase::Dispatched { txn, at },
             };
             rollout.hosts.insert(*host, phase);
+            rollout.blocked.clear();
         }
         self.directives.insert(*directive, issued);
+    }
+
+    /// Members of a rollout's group that are not heard of, and hosts that left for good.
+    #[must_use]
+    pub fn absent(&self, rollout: &Rollout) -> Absent {
+        // A selector that once chose these hosts and fails now takes in too many rather than too few.
+        let member = |id: &HostId, host: &Host| {
+            rollout.hosts.contains_key(id) || crate::policy::selects(&rollout.setup.select, &host.labels).unwrap_or(true)
+        };
+        let lost = self.hosts.iter().filter(|(id, host)| host.lost && !host.retired && member(id, host));
+        Absent {
+            lost: lost.map(|(id, host)| (*id, host.labels.get("zone").cloned().unwrap_or_default())).collect(),
+            retired: self.hosts.iter().filter(|(_, host)| host.retired).map(|(id, _)| *id).collect(),
+        }
     }
 
     fn fold_report(&mut self, id: HostId, report: &Report, at: Timestamp) {
@@ -304,24 +339,31 @@ impl State {
 
     fn fold_change(&mut self, data: &Data, at: Timestamp) {
         match data {
-            Data::PlanCreated { plan, group, cohorts, approvals, excluded } => {
-                let cohorts =
-                    cohorts.iter().map(|(digest, hosts)| (*digest, CohortState { hosts: hosts.clone(), ..CohortState::default() }));
+            Data::PlanCreated { plan, group, hosts, approvals, excluded } => {
                 let new = PlanState {
                     group: group.clone(),
-                    cohorts: cohorts.collect(),
+                    hosts: *hosts,
+                    cohorts: BTreeMap::new(),
                     approvals: *approvals,
                     excluded: excluded.clone(),
                     created: at,
                 };
                 self.plans.entry(*plan).or_insert(new);
             }
-            Data::ChangeSubmitted { change, plan, statement, author } => {
+            Data::PlanMembers { plan, cohorts } => {
+                if let Some(plan) = self.plans.get_mut(plan) {
+                    for (cohort, hosts) in cohorts {
+                        plan.cohorts.entry(*cohort).or_default().hosts.extend(hosts);
+                    }
+                }
+            }
+            Data::ChangeSubmitted { change, plan, statement, author, signature } => {
                 let new = Change {
                     id: *change,
                     plan: *plan,
                     statement: *statement,
                     author: author.clone(),
+                    author_signature: signature.clone(),
                     submitted: at,
                     approvals: BTreeMap::new(),
                     needed: self.plans.get(plan).map_or(u32::MAX, |plan| plan.approvals),
@@ -350,9 +392,12 @@ impl State {
                 if let Some(change) = self.changes.get_mut(change) {
                     change.rollout = Some(*rollout);
                 }
-                let mut new = Rollout::new(*rollout, *change, *plan, setup.clone(), at);
-                self.hosts.iter().filter(|(_, host)| host.lost).for_each(|(id, _)| new.heard_of(*id, true));
-                self.rollouts.insert(*rollout, new);
+                self.rollouts.insert(*rollout, Rollout::new(*rollout, *change, *plan, setup.clone(), at));
+            }
+            Data::RolloutMembers { rollout, wave, hosts } => {
+                if let Some(rollout) = self.rollouts.get_mut(rollout) {
+                    rollout.join(*wave, hosts);
+                }
             }
             Data::WavePassed { rollout, wave, .. } => {
                 if let Some(rollout) = self.rollouts.get_mut(rollout) {

@@ -45,7 +45,8 @@ impl fmt::Display for Timestamp {
         let ms = i64::try_from(self.0).unwrap_or(i64::MAX);
         match jiff::Timestamp::from_millisecond(ms) {
             Ok(time) => write!(f, "{time:.3}"),
-            Err(_) => f.write_str("9999-12-31T23:59:59.999Z"),
+            // The last moment that reads back: what is written must never be unreadable.
+            Err(_) => write!(f, "{:.3}", jiff::Timestamp::MAX),
         }
     }
 }
@@ -86,5 +87,7 @@ mod tests {
         let time = Timestamp(1_700_000_000_120);
         assert_eq!(time.to_string(), "2023-11-14T22:13:20.120Z");
         assert_eq!(time.to_string().parse(), Ok(time));
+        let last: Timestamp = Timestamp(u64::MAX).to_string().parse().unwrap();
+        assert_eq!(last.to_string(), Timestamp(u64::MAX).to_string());
     }
 }

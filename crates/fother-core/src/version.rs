@@ -1,4 +1,10 @@
-//! Debian version numbers and their order (Debian Policy section 5.6.12; deb-version(7)).
+//! Debian version numbers and their order (Debian Policy section 5.6.12; deb-version(7)); other orders in the modules below.
+
+pub mod apk;
+pub mod pep440;
+pub mod rpm;
+pub mod scheme;
+pub mod semver;
 
 use serde::{Deserialize, Serialize, de};
 use std::{cmp::Ordering, fmt, str::FromStr};
@@ -29,17 +35,35 @@ impl Version {
     /// Epoch, upstream version and revision.
     #[must_use]
     pub fn parts(&self) -> (u32, &str, &str) {
-        let (epoch, rest) = self.0.split_once(':').map_or((0, self.0.as_str()), |(e, r)| (e.parse().unwrap_or(0), r));
-        let (upstream, revision) = rest.rsplit_once('-').unwrap_or((rest, ""));
-        (epoch, upstream, revision)
+        parts(&self.0)
     }
 
     /// dpkg's order.
     #[must_use]
     pub fn compare(&self, other: &Self) -> Ordering {
-        let (a, b) = (self.parts(), other.parts());
-        a.0.cmp(&b.0).then_with(|| fragment(a.1, b.1)).then_with(|| fragment(a.2, b.2))
+        order(&self.0, &other.0)
     }
+}
+
+fn parts(text: &str) -> (u32, &str, &str) {
+    let (epoch, rest) = text.split_once(':').map_or((0, text), |(e, r)| (e.parse().unwrap_or(0), r));
+    let (upstream, revision) = rest.rsplit_once('-').unwrap_or((rest, ""));
+    (epoch, upstream, revision)
+}
+
+fn order(a: &str, b: &str) -> Ordering {
+    let (a, b) = (parts(a), parts(b));
+    a.0.cmp(&b.0).then_with(|| fragment(a.1, b.1)).then_with(|| fragment(a.2, b.2))
+}
+
+/// dpkg's order of two texts, without taking them in.
+///
+/// # Errors
+/// Where one of them is no Debian version.
+pub fn compare_text(a: &str, b: &str) -> Result<Ordering, ParseError> {
+    check(a)?;
+    check(b)?;
+    Ok(order(a, b))
 }
 
 /// Compares two fragments: non-digit runs by dpkg's letter order, digit runs by value.
@@ -85,42 +109,45 @@ fn digits<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
 impl FromStr for Version {
     type Err = ParseError;
     fn from_str(text: &str) -> Result<Self, ParseError> {
-        let fail = |why| Err(ParseError { text: crate::text::printable(text, 80), why });
-        if text.is_empty() {
-            return fail("it is empty");
-        }
-        if text.len() > VERSION_BYTES_MAX {
-            return fail("it is longer than 512 bytes");
-        }
-        let rest = match text.split_once(':') {
-            None => text,
-            Some((epoch, rest)) => {
-                if epoch.is_empty() || !epoch.bytes().all(|b| b.is_ascii_digit()) {
-                    return fail("its epoch is not a number");
-                }
-                if epoch.parse::<i32>().is_err() {
-                    return fail("its epoch is too big");
-                }
-                rest
+        check(text).map(|()| Self(text.to_owned()))
+    }
+}
+
+/// Whether a text is a Debian version.
+fn check(text: &str) -> Result<(), ParseError> {
+    let fail = |why| Err(ParseError { text: crate::text::printable(text, 80), why });
+    if text.is_empty() {
+        return fail("it is empty");
+    }
+    if text.len() > VERSION_BYTES_MAX {
+        return fail("it is longer than 512 bytes");
+    }
+    let rest = match text.split_once(':') {
+        None => text,
+        Some((epoch, rest)) => {
+            if epoch.is_empty() || !epoch.bytes().all(|b| b.is_ascii_digit()) {
+                return fail("its epoch is not a number");
             }
-        };
-        let (upstream, revision) = rest.rsplit_once('-').map_or((rest, None), |(u, r)| (u, Some(r)));
-        if upstream.is_empty() {
-            return fail("its upstream version is empty");
-        }
-        if !upstream.as_bytes()[0].is_ascii_digit() {
-            return fail("its upstream version does not start with a digit");
-        }
-        if !upstream.bytes().all(|b| b.is_ascii_alphanumeric() || b".-+~:".contains(&b)) {
-            return fail("its upstream version holds a forbidden character");
-        }
-        match revision {
-            Some("") => fail("its revision is empty"),
-            Some(r) if !r.bytes().all(|b| b.is_ascii_alphanumeric() || b".+~".contains(&b)) => {
-                fail("its revision holds a forbidden character")
+            if epoch.parse::<i32>().is_err() {
+                return fail("its epoch is too big");
             }
-            _ => Ok(Self(text.to_owned())),
+            rest
         }
+    };
+    let (upstream, revision) = rest.rsplit_once('-').map_or((rest, None), |(u, r)| (u, Some(r)));
+    if upstream.is_empty() {
+        return fail("its upstream version is empty");
+    }
+    if !upstream.as_bytes()[0].is_ascii_digit() {
+        return fail("its upstream version does not start with a digit");
+    }
+    if !upstream.bytes().all(|b| b.is_ascii_alphanumeric() || b".-+~:".contains(&b)) {
+        return fail("its upstream version holds a forbidden character");
+    }
+    match revision {
+        Some("") => fail("its revision is empty"),
+        Some(r) if !r.bytes().all(|b| b.is_ascii_alphanumeric() || b".+~".contains(&b)) => fail("its revision holds a forbidden character"),
+        _ => Ok(()),
     }
 }
 

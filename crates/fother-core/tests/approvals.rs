@@ -3,7 +3,7 @@
 
 use fother_core::{
     Digest, Timestamp,
-    approval::{Action, NAMESPACE, Refused, Statement, Trust},
+    approval::{AUTHOR_NAMESPACE, Action, NAMESPACE, Refused, Statement, Trust},
     id::{ChangeId, HostId},
     window::Interval,
 };
@@ -16,6 +16,10 @@ fn key(seed: u8) -> PrivateKey {
 
 fn public(seed: u8) -> String {
     key(seed).public_key().to_openssh().unwrap()
+}
+
+fn print(seed: u8) -> String {
+    key(seed).public_key().fingerprint(HashAlg::Sha256).to_string()
 }
 
 fn trust(required: u32) -> Trust {
@@ -45,6 +49,7 @@ fn statement() -> Statement {
         hosts: BTreeSet::from([host()]),
         window: vec![Interval { start: Timestamp(100), end: Timestamp(200), last_start: Timestamp(180) }],
         author: "ann".to_owned(),
+        author_key: print(1),
         undo_until: Timestamp(9000),
         expires: Timestamp(1000),
     }
@@ -54,10 +59,14 @@ fn sign(seed: u8, namespace: &str, bytes: &[u8]) -> String {
     key(seed).sign(namespace, HashAlg::Sha512, bytes).unwrap().to_pem(LineEnding::LF).unwrap()
 }
 
+fn authored(bytes: &[u8]) -> String {
+    sign(1, AUTHOR_NAMESPACE, bytes)
+}
+
 #[test]
 fn enough_distinct_people_suffice() {
     let bytes = statement().bytes().unwrap();
-    let (parsed, people) = trust(2).approved(&bytes, &[sign(2, NAMESPACE, &bytes), sign(4, NAMESPACE, &bytes)]).unwrap();
+    let (parsed, people) = trust(2).approved(&bytes, &authored(&bytes), &[sign(2, NAMESPACE, &bytes), sign(4, NAMESPACE, &bytes)]).unwrap();
     assert_eq!(parsed, statement());
     assert_eq!(people, BTreeSet::from(["bob".to_owned(), "cho".to_owned()]));
 }
@@ -76,9 +85,55 @@ fn two_keys_of_one_person_the_author_strangers_other_namespaces_and_other_bytes_
         sign(4, NAMESPACE, &other),
         "garbage".to_owned(),
     ] {
-        let refused = trust(2).approved(&bytes, &[good.clone(), second]).unwrap_err();
+        let refused = trust(2).approved(&bytes, &authored(&bytes), &[good.clone(), second]).unwrap_err();
         assert!(matches!(refused, Refused::TooFew { have: 1, need: 2, .. }), "{refused}");
     }
+}
+
+#[test]
+fn an_author_who_is_unknown_under_another_name_or_key_or_did_not_sign_makes_every_approval_void() {
+    let good = |statement: &Statement| {
+        let bytes = statement.bytes().unwrap();
+        vec![sign(4, NAMESPACE, &bytes), sign(2, NAMESPACE, &bytes)]
+    };
+    let refused =
+        |statement: Statement, author: &str| trust(1).approved(&statement.bytes().unwrap(), author, &good(&statement)).unwrap_err();
+    let by = |seed: u8, statement: &Statement| sign(seed, AUTHOR_NAMESPACE, &statement.bytes().unwrap());
+    // Bob writes under a name of his own choice and would approve as bob.
+    let alias = Statement { author: "robert".to_owned(), author_key: print(2), ..statement() };
+    assert!(matches!(refused(alias.clone(), &by(2, &alias)), Refused::Author { .. }));
+    // ... or with a key that no host knows.
+    let stranger = Statement { author: "robert".to_owned(), author_key: print(9), ..statement() };
+    assert!(matches!(refused(stranger.clone(), &by(9, &stranger)), Refused::Author { .. }));
+    // ... or in ann's name, without ann's key.
+    let stolen = Statement { author_key: print(2), ..statement() };
+    assert!(matches!(refused(stolen.clone(), &by(2, &stolen)), Refused::Author { .. }));
+    for author in [String::new(), by(2, &statement()), sign(1, NAMESPACE, &statement().bytes().unwrap()), by(1, &alias)] {
+        assert!(matches!(refused(statement(), &author), Refused::Author { .. }));
+    }
+}
+
+#[test]
+fn an_authors_signature_is_no_approval_and_neither_key_of_the_author_approves() {
+    let mine = Statement { author: "bob".to_owned(), author_key: print(2), ..statement() };
+    let bytes = mine.bytes().unwrap();
+    let author = sign(2, AUTHOR_NAMESPACE, &bytes);
+    for own in [author.clone(), sign(2, NAMESPACE, &bytes), sign(3, NAMESPACE, &bytes)] {
+        assert!(matches!(trust(1).approved(&bytes, &author, &[own]), Err(Refused::TooFew { have: 0, .. })));
+    }
+    assert!(trust(1).approved(&bytes, &author, &[sign(1, NAMESPACE, &bytes)]).is_ok());
+    assert!(matches!(trust(1).approved(&bytes, &author, &[sign(1, AUTHOR_NAMESPACE, &bytes)]), Err(Refused::TooFew { have: 0, .. })));
+}
+
+#[test]
+fn people_who_may_only_write_changes_do_not_approve() {
+    let mut trust = trust(1);
+    trust.authors = vec![trust.approvers.remove(0)];
+    let bytes = statement().bytes().unwrap();
+    assert!(trust.approved(&bytes, &authored(&bytes), &[sign(2, NAMESPACE, &bytes)]).is_ok());
+    let by_bob = Statement { author: "bob".to_owned(), author_key: print(2), ..statement() }.bytes().unwrap();
+    let refused = trust.approved(&by_bob, &sign(2, AUTHOR_NAMESPACE, &by_bob), &[sign(1, NAMESPACE, &by_bob)]);
+    assert!(matches!(refused, Err(Refused::TooFew { have: 0, .. })));
 }
 
 #[test]
@@ -130,5 +185,5 @@ fn a_signature_by_ssh_keygen_counts() {
     assert!(status.success());
     let armored = std::fs::read_to_string(dir.join("message.sig")).unwrap();
     std::fs::remove_dir_all(&dir).unwrap();
-    assert!(trust(1).approved(&bytes, &[armored]).is_ok());
+    assert!(trust(1).approved(&bytes, &authored(&bytes), &[armored]).is_ok());
 }

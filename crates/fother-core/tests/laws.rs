@@ -11,7 +11,7 @@ use fother_core::{
     policy::{Budget, Policy, Share, Strategy as Rules},
     protocol::Outcome,
     resolution::{PackageChange, Resolution},
-    rollout::{Action, Phase, Rollout, Setup},
+    rollout::{Absent, Action, Phase, Rollout, Setup},
     state::State,
 };
 use proptest::prelude::*;
@@ -83,16 +83,16 @@ proptest! {
     fn a_plan_does_not_depend_on_the_order_of_hosts(mut list in hosts()) {
         let policy = Policy::parse(POLICY).unwrap();
         let none = BTreeMap::new();
-        let first = plan::plan(&policy, "web", &list, &BTreeMap::new(), &none).unwrap();
+        let first = plan::plan(&policy, "web", &list, &[], &BTreeMap::new(), &none).unwrap();
         list.reverse();
-        let second = plan::plan(&policy, "web", &list, &BTreeMap::new(), &none).unwrap();
+        let second = plan::plan(&policy, "web", &list, &[], &BTreeMap::new(), &none).unwrap();
         prop_assert_eq!(first.plan.digest().unwrap(), second.plan.digest().unwrap());
     }
 
     #[test]
     fn every_host_of_the_group_is_in_exactly_one_place(list in hosts()) {
         let policy = Policy::parse(POLICY).unwrap();
-        let planned = plan::plan(&policy, "web", &list, &BTreeMap::new(), &BTreeMap::new()).unwrap();
+        let planned = plan::plan(&policy, "web", &list, &[], &BTreeMap::new(), &BTreeMap::new()).unwrap();
         let mut placed: Vec<HostId> = planned.cohorts.values().flat_map(|cohort| cohort.hosts.keys().copied()).collect();
         placed.extend(&planned.up_to_date);
         placed.extend(&planned.unknown);
@@ -117,6 +117,8 @@ proptest! {
         let zone: BTreeMap<HostId, String> = all.iter().enumerate().map(|(n, host)| (*host, (n % 3).to_string())).collect();
         let setup = Setup {
             group: "web".to_owned(),
+            select: "true".to_owned(),
+            hosts: u32::from(size),
             waves: vec![all[..1].to_vec(), all[1..].to_vec()].into_iter().filter(|wave| !wave.is_empty()).collect(),
             zones: zone.clone(),
             group_size: u32::from(size),
@@ -133,8 +135,8 @@ proptest! {
             if at == back {
                 (rollout.rolling_back, rollout.ended) = (Some(String::new()), None);
             }
-            prop_assert_eq!(rollout.step(now), rollout.step(now));
-            for action in rollout.step(now) {
+            prop_assert_eq!(rollout.step(&Absent::default(), now), rollout.step(&Absent::default(), now));
+            for action in rollout.step(&Absent::default(), now) {
                 match action {
                     Action::Undo(host, of) => {
                         let carries = matches!(&rollout.hosts[&host], Phase::Verified { txn, .. } if *txn == of);
@@ -173,10 +175,6 @@ proptest! {
                 _ => Outcome::Verified { txn, remarks: Vec::new() },
             };
             let host = *pick.get(&busy);
-            let undoing = matches!(rollout.hosts[&host], Phase::Undoing { .. });
-            if undoing && matches!(outcome, Outcome::Applied { .. } | Outcome::Verified { .. }) {
-                continue;
-            }
             rollout.report(host, &outcome, now);
         }
     }

@@ -136,7 +136,7 @@ fn bring(
 ) -> Result<SnapshotIndex, ArchiveError> {
     let refuse = |refused| ArchiveError::Refused { uri: source.uri.clone(), suite: source.suite.clone(), refused };
     let plain = release.files.get(&path).copied();
-    if let Some(plain) = plain.filter(|p| cache.get(p.sha256).is_some()) {
+    if let Some(plain) = plain.filter(|p| cache.read(p.sha256).is_ok()) {
         return Ok(SnapshotIndex { component, path, sha256: plain.sha256, size: plain.size });
     }
     let listed = Compression::ALL.into_iter().find_map(|c| {

@@ -129,10 +129,14 @@ impl Cache {
         fill: impl FnOnce(&mut File) -> Result<(), E>,
     ) -> Result<PathBuf, E> {
         let path = self.path_of(sha256);
-        if path.is_file() {
-            return Ok(path);
-        }
         let io = |error| E::from(CacheError::Io { path: self.dir.clone(), error });
+        if let Ok(mut known) = File::open(&path) {
+            // Hashed again: what the disk or somebody has changed since is brought anew, not handed on.
+            if check(name, size, sha256, &mut known).map_err(io)?.is_ok() {
+                return Ok(path);
+            }
+            fs::remove_file(&path).map_err(io)?;
+        }
         self.make_room(size)?;
         let mut temporary = tempfile::NamedTempFile::new_in(self.temporary()).map_err(io)?;
         fill(temporary.as_file_mut())?;

@@ -3,7 +3,7 @@
 mod parse;
 
 use crate::{
-    root::Root,
+    root::{self, Root},
     trust::{KEYRING_BYTES_MAX, Keyring, KeyringError},
 };
 use fother_core::inventory::Source;
@@ -13,7 +13,7 @@ use std::{
 };
 
 /// Largest sources file that is read, in bytes.
-pub const SOURCES_BYTES_MAX: u64 = 1 << 20;
+pub const SOURCES_BYTES_MAX: usize = 1 << 20;
 /// Most configured archives that are read.
 pub const SOURCES_MAX: usize = 1000;
 
@@ -51,9 +51,8 @@ pub fn read(root: &Path) -> io::Result<Sources> {
     let root = Root::open(root)?;
     let mut files = vec!["/etc/apt/sources.list".to_owned()];
     let mut found = Sources::default();
-    match root.list("/etc/apt/sources.list.d") {
+    match root.names("/etc/apt/sources.list.d") {
         Ok(names) => files.extend(names.into_iter().filter(|n| is_sources_name(n)).map(|n| format!("/etc/apt/sources.list.d/{n}"))),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => found.unknown.push(format!("/etc/apt/sources.list.d cannot be read: {error}")),
     }
     for file in files {
@@ -63,7 +62,7 @@ pub fn read(root: &Path) -> io::Result<Sources> {
                 Ok(text) => parse::one_line(&text, &file, &mut found),
                 Err(_) => found.unknown.push(format!("{file} is not UTF-8")),
             },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.is_absent() => {}
             Err(error) => found.unknown.push(format!("{file} cannot be read: {error}")),
         }
         if found.configured.len() > SOURCES_MAX {
@@ -87,10 +86,12 @@ fn is_sources_name(name: &str) -> bool {
 /// # Errors
 /// Where a keyring that is named cannot be read, or nothing is left: the source then cannot be verified.
 pub fn keyring_for(root: &Path, source: &ConfiguredSource) -> Result<Keyring, KeyringError> {
-    let open = |error| KeyringError::Read { path: root.to_owned(), error };
+    let open = |error: root::Error| KeyringError::Read { path: root.to_owned(), error: error.into() };
     let root_dir = Root::open(root).map_err(open)?;
     let read = |path: &str| -> Result<Keyring, KeyringError> {
-        let bytes = root_dir.read(path, KEYRING_BYTES_MAX).map_err(|error| KeyringError::Read { path: PathBuf::from(path), error })?;
+        let bytes = root_dir
+            .read(path, KEYRING_BYTES_MAX)
+            .map_err(|error| KeyringError::Read { path: PathBuf::from(path), error: error.into() })?;
         Keyring::from_bytes(&bytes).map_err(|_| KeyringError::Empty { what: path.to_owned() })
     };
     let mut keyring = Keyring::default();
@@ -118,7 +119,7 @@ pub fn keyring_for(root: &Path, source: &ConfiguredSource) -> Result<Keyring, Ke
 /// apt's default keyrings (apt-secure(8)).
 fn default_keyrings(root: &Root) -> Vec<String> {
     let mut paths = vec!["/etc/apt/trusted.gpg".to_owned()];
-    let names = root.list("/etc/apt/trusted.gpg.d").unwrap_or_default();
+    let names = root.names("/etc/apt/trusted.gpg.d").unwrap_or_default();
     paths.extend(names.into_iter().filter(|n| n.ends_with(".gpg") || n.ends_with(".asc")).map(|n| format!("/etc/apt/trusted.gpg.d/{n}")));
     paths
 }

@@ -21,7 +21,7 @@ use std::{
 /// Largest clear-signed file that is read, in bytes.
 pub const CLEARSIGNED_BYTES_MAX: usize = 16 << 20;
 /// Largest keyring file that is read, in bytes.
-pub const KEYRING_BYTES_MAX: u64 = 8 << 20;
+pub const KEYRING_BYTES_MAX: usize = 8 << 20;
 /// Most certificates of one keyring.
 pub const CERTIFICATES_MAX: usize = 512;
 /// Most signatures of one file.
@@ -175,7 +175,7 @@ impl Keyring {
             for block in text.split(BEGIN).skip(1).take(CERTIFICATES_MAX) {
                 let mut binary = Vec::new();
                 let armor = format!("{BEGIN}{block}");
-                if Dearmor::new(BufReader::new(armor.as_bytes())).take(KEYRING_BYTES_MAX).read_to_end(&mut binary).is_ok() {
+                if Dearmor::new(BufReader::new(armor.as_bytes())).take(KEYRING_BYTES_MAX as u64).read_to_end(&mut binary).is_ok() {
                     self.certificates.extend(certificates(&binary).take(room));
                 }
             }
@@ -220,8 +220,8 @@ fn certificates(bytes: &[u8]) -> impl Iterator<Item = SignedPublicKey> + use<'_>
 
 fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(KEYRING_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > KEYRING_BYTES_MAX { Err(std::io::Error::other("it is too large")) } else { Ok(bytes) }
+    std::fs::File::open(path)?.take(KEYRING_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > KEYRING_BYTES_MAX { Err(std::io::Error::other("it is too large")) } else { Ok(bytes) }
 }
 
 /// Checks a clear-signed file and returns exactly the text that was signed, and nothing else.

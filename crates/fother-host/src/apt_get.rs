@@ -1,7 +1,10 @@
 //! Asks apt-get what it would do (`-s`: changes nothing) and reads its answer. Starts apt-get.
 
 use crate::command::{self, Output, Program};
-use fother_core::{text::printable, version::Version};
+use fother_core::{
+    text::{printable, quoted},
+    version::Version,
+};
 use std::{path::Path, time::Duration};
 
 /// How long apt-get may think.
@@ -38,7 +41,7 @@ pub enum Error {
     #[error(transparent)]
     Run(#[from] command::Error),
     /// It refused; its own last words.
-    #[error("apt-get could not resolve: {0}")]
+    #[error("apt-get could not resolve:\n{0}")]
     Refused(String),
     /// A line of its answer is not understood.
     #[error("apt-get answered a line that is not understood: {0}")]
@@ -83,7 +86,7 @@ pub fn simulate(places: Places<'_>, command: &[&str]) -> Result<Vec<Step>, Error
 
 fn last_words(output: &Output) -> String {
     let lines: Vec<&str> = output.stderr.lines().filter(|line| line.starts_with("E:")).collect();
-    printable(&lines.join(" "), 400)
+    quoted(&lines.join("\n"), |_| false)
 }
 
 /// Reads `Inst name [from] (to origin… [arch])` and `Remv name [from]`; other lines are for people.

@@ -3,7 +3,7 @@
 use crate::command::{self, Program};
 use fother_core::{
     policy::{Check, CheckAnswer},
-    text::printable,
+    text::{printable, quoted},
 };
 use std::{
     fs,
@@ -129,7 +129,7 @@ pub fn unit_is_active(unit: &str) -> CheckAnswer {
             (_, state @ ("inactive" | "failed" | "activating" | "deactivating" | "reloading" | "maintenance")) => {
                 failed(format!("{unit} is {state}"))
             }
-            _ => no_data(format!("systemctl: {}", last_line(&output))),
+            _ => no_data(format!("systemctl:\n{}", last_line(&output))),
         },
         Err(error) => no_data(error.to_string()),
     }
@@ -159,7 +159,7 @@ fn run_hook_in(directory: &Path, name: &str) -> Result<HookOutcome, String> {
         match run(&path, LIFE_HOOK_LIMIT) {
             Ok(output) if output.code == Some(0) => return Ok(HookOutcome::Done),
             Ok(output) => {
-                last = format!("hook {name} {}: {}", ended(&output), last_line(&output));
+                last = format!("hook {name} {}:\n{}", ended(&output), last_line(&output));
                 // A hook that somebody killed has said nothing about this host.
                 if output.code.is_some() {
                     break;
@@ -179,7 +179,7 @@ fn hook_answer(directory: &Path, name: &str) -> CheckAnswer {
     };
     match run(&path, CHECK_HOOK_LIMIT) {
         Ok(output) if output.code == Some(0) => CheckAnswer::Fine,
-        Ok(output) => failed(format!("it {}: {}", ended(&output), last_line(&output))),
+        Ok(output) => failed(format!("it {}:\n{}", ended(&output), last_line(&output))),
         Err(error @ command::Error::Timeout { .. }) => failed(error.to_string()),
         Err(error) => no_data(error.to_string()),
     }
@@ -193,9 +193,10 @@ fn ended(output: &command::Output) -> String {
     output.code.map_or_else(|| "was ended by a signal".into(), |code| format!("exited {code}"))
 }
 
+/// The last line that a program printed, marked as the host's own.
 fn last_line(output: &command::Output) -> String {
     let text = if output.stderr.trim().is_empty() { &output.stdout } else { &output.stderr };
-    printable(text.trim().lines().last().unwrap_or("no output"), 200)
+    text.trim().lines().last().map_or_else(|| "it printed nothing".to_owned(), |line| quoted(line, |_| false))
 }
 
 /// The hook's path if it and its directories belong to root and nobody else can write them; `None` if it is absent.

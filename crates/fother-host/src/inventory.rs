@@ -67,6 +67,16 @@ impl Facts {
         Ok(Self { distribution, database, sources, conf, unknown })
     }
 
+    /// Distribution and packages alone.
+    ///
+    /// # Errors
+    /// Where there is no dpkg database.
+    pub fn read_packages(root: &Root) -> Result<(Distribution, Database), Error> {
+        let mut database = dpkg::read(root)?;
+        let distribution = read_distribution(root, &mut database.unknown);
+        Ok((distribution, database))
+    }
+
     /// dpkg's main architecture; empty if it cannot be told.
     #[must_use]
     pub fn architecture(&self) -> &str {
@@ -107,7 +117,7 @@ pub fn collect(root: &Root) -> Result<Inventory, Error> {
         inventory.hostname = printable(&rustix::system::uname().nodename().to_string_lossy(), WORD_CHARS_MAX);
         inventory.kernel = printable(&running.kernel, WORD_CHARS_MAX);
         inventory.boot_id = word(root, "/proc/sys/kernel/random/boot_id");
-        inventory.reboot = reboot::answer(&inventory.packages, &running);
+        inventory.reboot = reboot::with_services(reboot::answer(&inventory.packages, &running), &services.services);
         inventory.services = services.services;
         inventory.unknown.extend(services.unknown);
     } else {
@@ -131,7 +141,7 @@ pub fn distribution(root: &Root) -> Distribution {
     read_distribution(root, &mut Vec::new())
 }
 
-fn read_distribution(root: &Root, unknown: &mut Vec<String>) -> Distribution {
+pub(crate) fn read_distribution(root: &Root, unknown: &mut Vec<String>) -> Distribution {
     let read = |path: &str| root.text(path, SMALL_FILE_BYTES_MAX);
     let text = read("/etc/os-release").or_else(|_| read("/usr/lib/os-release")).unwrap_or_else(|error| {
         unknown.push(format!("distribution: {error}"));

@@ -1,6 +1,11 @@
 //! Whether this machine must be rebooted: what runs is not what is installed. Reads `/proc`, `/run` and uname(2).
 
-use fother_core::{inventory::Reboot, package::Installed, text::printable, version::Version};
+use fother_core::{
+    inventory::{Reboot, Service},
+    package::Installed,
+    text::printable,
+    version::Version,
+};
 use std::path::Path;
 
 /// What the running system says about itself.
@@ -67,6 +72,25 @@ pub fn answer(packages: &[Installed], running: &Running) -> Reboot {
     if reasons.is_empty() { Reboot::No } else { Reboot::Needed { reasons } }
 }
 
+/// Units that nobody restarts under a running machine: what they still map stays until the next boot.
+const UNTIL_BOOT: [&str; 4] = ["init.scope", "dbus.service", "dbus-broker.service", "systemd-logind.service"];
+
+/// Adds what services still map: replaced files under a unit that is never restarted are a reason to reboot.
+#[must_use]
+pub fn with_services(answer: Reboot, services: &[Service]) -> Reboot {
+    let stale = services.iter().filter(|service| !service.stale_files.is_empty() && UNTIL_BOOT.contains(&service.unit.as_str()));
+    let mut more: Vec<String> =
+        stale.map(|service| format!("{} still runs replaced files and is not restarted under a running machine", service.unit)).collect();
+    match answer {
+        answer if more.is_empty() => answer,
+        Reboot::Needed { mut reasons } => {
+            reasons.append(&mut more);
+            Reboot::Needed { reasons }
+        }
+        Reboot::No | Reboot::Unknown { .. } => Reboot::Needed { reasons: more },
+    }
+}
+
 /// The kernel release of a `linux-image-*` package; `None` for others and for the empty ones that only depend.
 fn image(name: &str) -> Option<&str> {
     let rest = name.strip_prefix("linux-image-")?;
@@ -98,6 +122,20 @@ fn older(images: &[(&Installed, &str)], running: &Running, version: &Version, fl
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_never_restarted_and_still_maps_replaced_files_needs_a_reboot() {
+        let service = |unit: &str, stale: &[&str]| Service {
+            unit: unit.to_owned(),
+            state: "active".to_owned(),
+            listens: Vec::new(),
+            stale_files: stale.iter().map(|file| (*file).to_owned()).collect(),
+        };
+        let services = [service("dbus.service", &["/lib/x.so"]), service("nginx.service", &["/lib/x.so"]), service("init.scope", &[])];
+        let Reboot::Needed { reasons } = with_services(Reboot::No, &services) else { panic!() };
+        assert!(reasons.len() == 1 && reasons[0].starts_with("dbus.service"), "{reasons:?}");
+        assert_eq!(with_services(Reboot::No, &services[1..]), Reboot::No);
+    }
 
     fn image_package(name: &str, version: &str) -> Installed {
         let version: Version = version.parse().unwrap();

@@ -84,6 +84,9 @@ pub struct Scan {
     pub reboot: Reboot,
     /// Other programs that patch this host.
     pub other_patchers: Vec<String>,
+    /// Findings and their four answers, where an advisory database was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub assessment: Option<fother_core::assess::host::Assessment>,
     /// What could not be told, by name with the reason.
     pub unknown: Vec<String>,
 }
@@ -142,7 +145,31 @@ pub fn clock() -> Timestamp {
 ///
 /// # Errors
 /// Where there is no dpkg database or the sources cannot be read.
-pub fn scan(root: &Root, lists: Option<&Path>, advisories: Option<&Advisories>) -> Result<Scan, inventory::Error> {
+pub fn scan(root: &Root, lists: Option<&Path>, advisories: Option<&Advisories>) -> Result<Scan, Error> {
+    scan_with(root, lists, advisories, None)
+}
+
+/// Why a root cannot be scanned.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its facts cannot be read.
+    #[error(transparent)]
+    Inventory(#[from] inventory::Error),
+    /// The advisory database gives no answer.
+    #[error(transparent)]
+    Database(#[from] fother_core::advisory::reader::Error),
+}
+
+/// As [`scan`], with findings from an advisory database.
+///
+/// # Errors
+/// As for [`scan`], and where the database is damaged.
+pub fn scan_with(
+    root: &Root,
+    lists: Option<&Path>,
+    advisories: Option<&Advisories>,
+    judge: Option<&crate::findings::Judge<'_>>,
+) -> Result<Scan, Error> {
     let (facts, live) = std::thread::scope(|scope| {
         let live = root.is_live().then(|| scope.spawn(services::collect));
         (Facts::read(root), live.and_then(|thread| thread.join().ok()))
@@ -159,15 +186,19 @@ pub fn scan(root: &Root, lists: Option<&Path>, advisories: Option<&Advisories>) 
         }
         unreached = missing(advisories, &facts, &assessed.updates);
     }
+    let assessment = judge.map(|judge| judge.with_archives(root, &facts, &mut assessed)).transpose()?;
     let inventory = facts.inventory(root);
     let mut unknown = inventory.unknown;
+    unknown.extend(assessment.iter().flat_map(|assessment| assessment.unknown.iter().cloned()));
     unknown.extend(std::mem::take(&mut assessed.archives.unknown));
     unknown.extend(assessed.unknown);
     unknown.extend(unsupported(&facts.distribution));
     let (services, reboot) = match live {
         Some(live) => {
             unknown.extend(live.unknown);
-            (live.services, reboot::answer(&facts.database.packages, &reboot::Running::here()))
+            let kernel = reboot::answer(&facts.database.packages, &reboot::Running::here());
+            let reboot = reboot::with_services(kernel, &live.services);
+            (live.services, reboot)
         }
         None => {
             unknown.push("services: this root is not running here".into());
@@ -187,6 +218,7 @@ pub fn scan(root: &Root, lists: Option<&Path>, advisories: Option<&Advisories>) 
         restarts: services.into_iter().filter(|service| !service.stale_files.is_empty()).collect(),
         reboot,
         other_patchers: inventory.other_patchers,
+        assessment,
         unknown,
         distribution: facts.distribution,
     })
@@ -206,6 +238,8 @@ pub struct Assessed {
     pub updates: Vec<Update>,
     /// Without any archive.
     pub not_assessed: Vec<KeptBack>,
+    /// Packages whose installed version only archives of others than the distribution have, with that archive's origin.
+    pub foreign: BTreeMap<String, String>,
     /// By name with the reason.
     pub unknown: Vec<String>,
 }
@@ -228,13 +262,16 @@ pub fn assess(root: &Root, facts: &Facts, lists: Option<&Path>, also: Option<&BT
         Ok(policy) => policy,
         Err(why) => {
             unknown.push(format!("APT::Default-Release: {why}: no update is judged"));
-            return Assessed { archives, updates: Vec::new(), not_assessed: Vec::new(), unknown };
+            return Assessed { archives, updates: Vec::new(), not_assessed: Vec::new(), foreign: BTreeMap::new(), unknown };
         }
     };
     let phasing = Phasing::read(root, facts);
-    let (mut updates, mut not_assessed) = (Vec::new(), Vec::new());
+    let (mut updates, mut not_assessed, mut foreign) = (Vec::new(), Vec::new(), BTreeMap::new());
     for package in installed {
         let versions = versions(&archives, package, native);
+        if let Some(origin) = foreign_origin(&archives, &versions, &facts.distribution) {
+            foreign.insert(package.name.clone(), origin);
+        }
         if let Some(why) = unanswered(&versions, package) {
             not_assessed.push(KeptBack { name: package.name.clone(), why });
         }
@@ -243,7 +280,18 @@ pub fn assess(root: &Root, facts: &Facts, lists: Option<&Path>, also: Option<&BT
             updates.extend(update(&archives, package, &versions, at, native, &phasing));
         }
     }
-    Assessed { archives, updates, not_assessed, unknown }
+    Assessed { archives, updates, not_assessed, foreign, unknown }
+}
+
+/// The origin of an installed version that only archives of others than the distribution have; `None` where the distribution has it, or nobody.
+fn foreign_origin(archives: &Archives, versions: &[Known], distribution: &Distribution) -> Option<String> {
+    let here = versions.iter().find(|known| known.installed)?;
+    let own = |origin: &str| origin.to_lowercase().starts_with(distribution.id.as_str());
+    let mut origins =
+        here.archives.iter().filter(|at| **at != 0).filter_map(|at| archives.known.get(*at)).map(|known| &known.archive.origin);
+    let first = origins.next()?;
+    let foreign = !own(first) && !origins.any(|origin| own(origin));
+    foreign.then(|| if first.is_empty() { "unnamed".to_owned() } else { first.clone() })
 }
 
 /// All versions of a package, each once, the installed one among them.

@@ -170,7 +170,10 @@ fn check_good(report: &Rehearsal, host: &Host) {
     }
     assert!(report.restarts.contains(&"trial.service".to_owned()), "{:?}", report.restarts);
     assert_eq!((report.conflicts.len(), report.conflicts[0].path.as_str()), (1, "/etc/trial.conf"));
-    assert!(report.conflicts[0].diff.contains("-listen mine") && !report.conflicts[0].diff.contains("password = x"));
+    // On the host the whole diff; of it, only the package's own lines leave the host.
+    assert!(report.conflicts[0].diff.contains("-listen mine") && report.conflicts[0].diff.contains("+password = x"));
+    let told = report.clone().outgoing();
+    assert!(!told.conflicts[0].diff.contains("mine") && told.conflicts[0].diff.contains("+password = x"), "{}", told.conflicts[0].diff);
     assert!(report.exercised.iter().any(|unit| unit.unit == "nginx.service" && unit.exercised));
     assert!(report.space_bytes > 0 && report.apply_ms > 0);
     assert_eq!(fs::read_dir(host.case().join("work")).unwrap().count(), 0, "the work directory is left empty");

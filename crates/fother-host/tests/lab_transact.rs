@@ -37,6 +37,15 @@ const GOOD: Package = Package {
     ..OLD
 };
 const FAILS: Package = Package { version: "2.1", postinst: "date > /etc/trial-generated\necho no luck >&2\nexit 3", ..GOOD };
+/// Kills apt over dpkg's head and goes on writing for two seconds.
+const ORPHANED: Package = Package {
+    version: "2.2",
+    postinst: "kill -9 \"$(sed -n 's/^PPid:[^0-9]*//p' /proc/$PPID/status)\"\n\
+               for i in $(seq 100); do date > /etc/trial-generated; echo $i > /usr/lib/trial/data; sleep 0.02; done",
+    ..GOOD
+};
+/// Takes two seconds.
+const SLOW: Package = Package { version: "2.3", postinst: "date > /etc/trial-generated\nsleep 2", ..GOOD };
 const OTHER_OLD: Package = Package { name: "other", version: "1", depends: "", files: &[("/usr/share/other/a", "1\n")], postinst: "" };
 const OTHER_NEW: Package = Package { version: "2", files: &[("/usr/share/other/a", "2\n"), ("/usr/share/other/b", "2\n")], ..OTHER_OLD };
 
@@ -144,6 +153,35 @@ fn a_failing_script_leaves_everything_exactly_as_before() {
     let result = result(&host);
     assert_eq!(result.outcome, Some(Outcome::Before));
     assert!(result.error.unwrap().contains("no luck"));
+    assert_eq!(diff(&before, &host.look()), []);
+}
+
+#[test]
+fn where_apt_alone_is_killed_what_it_started_is_ended_before_anything_is_put_back() {
+    let host = host();
+    request(&host, &ORPHANED);
+    let before = host.look();
+    host.enter("part_run");
+    assert_eq!(result(&host).outcome, Some(Outcome::Before), "{:?}", result(&host));
+    assert_eq!(diff(&before, &host.look()), []);
+}
+
+#[test]
+fn a_transaction_that_nobody_finished_can_be_undone() {
+    let host = host();
+    let request = request(&host, &SLOW);
+    let before = host.look();
+    let mut process = host.command("part_run").stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().unwrap();
+    let journal = host.case().join("journal");
+    let until = Instant::now() + Duration::from_secs(60);
+    while fs::read_to_string(host.root().join("etc/trial-generated")).is_err() {
+        assert!(Instant::now() < until && process.try_wait().unwrap().is_none(), "the transaction did not get that far");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+    assert!(matches!(transact::steps(&journal).unwrap().last(), Some(transact::Step::Started { .. })), "{}", request.id);
+    host.enter("part_undo");
     assert_eq!(diff(&before, &host.look()), []);
 }
 

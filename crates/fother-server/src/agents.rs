@@ -11,7 +11,7 @@ use axum::{
     Extension, Json, Router,
     body::{Body, Bytes},
     extract::{DefaultBodyLimit, Path, State as Held},
-    http::{StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
     routing::{get, post, put},
 };
@@ -25,7 +25,10 @@ use fother_core::{
     resolution::Resolution,
     state::State,
 };
-use std::sync::Arc;
+use std::{
+    io::{Seek as _, SeekFrom},
+    sync::Arc,
+};
 
 /// Largest enrolment request, in bytes.
 const ENROL_BYTES_MAX: usize = 64 << 10;
@@ -71,12 +74,10 @@ async fn enrol(Held(engine): Shared, Json(enrol): Json<Enrol>) -> Answer<Json<En
 
 /// Lets a host in that shows a good token.
 pub(crate) fn admit(engine: &Engine, enrol: &Enrol) -> Result<Enrolled, Error> {
-    let hash = Digest::of_kind("token", enrol.secret.as_bytes());
     let (ms, random) = engine.fresh()?;
     let host = HostId::new(ms, random);
     let (certificate, digest) = engine.identity.certify(&enrol.csr, host, engine.clock.now())?;
-    engine
-        .commit(&host.to_string(), |state, now| Ok(vec![decide::enrol(state, hash, host, &enrol.hostname, digest, enrol.observe, now)?]))?;
+    engine.commit(&host.to_string(), |state, now| Ok(vec![decide::enrol(state, host, enrol, digest, now)?]))?;
     lock(&engine.heard).entry(host).or_default().at = engine.clock.now();
     tracing::info!(%host, "a host enrolled");
     Ok(Enrolled {
@@ -119,12 +120,14 @@ pub(crate) fn take_check_in(engine: &Engine, host: HostId, report: &CheckIn) -> 
         Some(_) => Vec::new(),
     };
     let known = state.hosts.get(&host);
+    let (checkpoint, consistency) = engine.continuation(host, report.checkpoint.as_deref())?;
     Ok(CheckInAnswer {
         acknowledged: known.map_or(0, |known| known.acknowledged),
         directives,
         next_check_in_s: if is_awaited(&state, host, now) { AWAITED_S } else { QUIET_S },
         wants_inventory: known.is_none_or(|known| known.inventory != Some(report.inventory)),
-        checkpoint: Some(engine.checkpoint()),
+        checkpoint: Some(checkpoint),
+        consistency,
     })
 }
 
@@ -240,15 +243,46 @@ async fn get_blob(Held(engine): Shared, Extension(peer): Extension<Peer>, Path(h
     found.await?.ok_or_else(absent)
 }
 
-async fn get_file(Held(engine): Shared, Extension(peer): Extension<Peer>, Path(hex): Path<String>) -> Answer<Response> {
+async fn get_file(Held(engine): Shared, Extension(peer): Extension<Peer>, Path(hex): Path<String>, headers: HeaderMap) -> Answer<Response> {
     host_of(&engine, peer)?;
     let path = engine.archives.file(digest(&hex)?).ok_or_else(absent)?;
+    let from = headers.get(header::RANGE).and_then(|range| first_byte(range.to_str().ok()?));
     let (file, size) = blocking(move || {
-        let open = || std::fs::File::open(&path).and_then(|file| file.metadata().map(|facts| (file, facts.len())));
+        let open = || {
+            let mut file = std::fs::File::open(&path)?;
+            let size = file.metadata()?.len();
+            file.seek(SeekFrom::Start(from.unwrap_or(0)))?;
+            Ok((file, size))
+        };
         open().map_err(Error::io("open", &path))
     })
     .await?;
-    let mut response = Response::new(Body::new(crate::serve::FileBody::new(file)));
-    response.headers_mut().insert(header::CONTENT_LENGTH, size.into());
-    Ok(response)
+    Ok(part(file, size, from))
+}
+
+/// The first byte of `bytes=N-`, the only form of a range that agents send; every other one is answered with the whole file (RFC 9110, 14.2).
+fn first_byte(range: &str) -> Option<u64> {
+    range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
+}
+
+/// 200 with the whole file, 206 with the rest from `from` on, 416 where there is no such byte.
+fn part(file: std::fs::File, size: u64, from: Option<u64>) -> Response {
+    let start = from.unwrap_or(0);
+    let mut response = match from {
+        Some(from) if from >= size => Response::new(Body::empty()),
+        _ => Response::new(Body::new(crate::serve::FileBody::new(file))),
+    };
+    let (status, length, range) = match from {
+        None => (StatusCode::OK, size, None),
+        Some(from) if from >= size => (StatusCode::RANGE_NOT_SATISFIABLE, 0, Some(format!("bytes */{size}"))),
+        Some(from) => (StatusCode::PARTIAL_CONTENT, size - start, Some(format!("bytes {from}-{}/{size}", size - 1))),
+    };
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, length.into());
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    if let Some(range) = range.and_then(|range| HeaderValue::from_str(&range).ok()) {
+        headers.insert(header::CONTENT_RANGE, range);
+    }
+    response
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     Error,
-    commands::Submit,
+    commands::{Draft, Submit},
     engine::{Engine, lock},
     page::phases,
     problem::{Answer, Problem, blocking},
@@ -60,6 +60,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/api/v1/resolve", post(resolve))
         .route("/api/v1/plans", post(plans))
         .route("/api/v1/plans/{hex}/rehearse", post(rehearse))
+        .route("/api/v1/changes/draft", post(draft))
         .route("/api/v1/changes", post(changes))
         .route("/api/v1/changes/{id}/approve", post(approve))
         .route("/api/v1/changes/{id}/reject", post(reject))
@@ -191,8 +192,12 @@ async fn rehearse(Held(engine): Shared, Extension(caller): Extension<Caller>, Pa
 }
 
 async fn changes(Held(engine): Shared, Extension(caller): Extension<Caller>, Json(submit): Json<Submit>) -> Data {
+    run(move || Ok(json!({ "change": engine.submit(&caller.actor(), &submit)? }))).await
+}
+
+async fn draft(Held(engine): Shared, Json(draft): Json<Draft>) -> Data {
     run(move || {
-        let (change, statement) = engine.submit(&caller.actor(), &submit)?;
+        let (change, statement) = engine.draft(&draft)?;
         Ok(json!({ "change": change, "statement": statement }))
     })
     .await

@@ -10,7 +10,7 @@ use fother_core::{
 };
 use fother_feeds::{
     acquire,
-    archive::{self, Snapshot},
+    archive::{self, ArchiveError, Snapshot},
     cache::Cache,
     changelog,
     fetch::{Fetch, HttpFetch},
@@ -24,6 +24,26 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
+
+/// Why a package is not had.
+#[derive(Debug, thiserror::Error)]
+pub enum PackageError {
+    /// A host names what no signed index offers: the host's fault, not the archive's.
+    #[error("{0}")]
+    NotOffered(String),
+    /// The archive gives other bytes than its signed index says.
+    #[error("{0}")]
+    Refused(String),
+    /// It could not be reached, or the cache could not be used.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+impl From<ArchiveError> for PackageError {
+    fn from(error: ArchiveError) -> Self {
+        if error.refused().is_some() { Self::Refused(error.to_string()) } else { Self::Unavailable(error.to_string()) }
+    }
+}
 
 /// Where the server's archives come from; a trait so that a test can stand in for mirrors.
 pub trait Archives: Send + Sync {
@@ -39,8 +59,8 @@ pub trait Archives: Send + Sync {
     /// Brings a package into the cache, if one of these snapshots really offers it.
     ///
     /// # Errors
-    /// For people: not offered, refused, or unreachable.
-    fn package(&self, snapshots: &[Snapshot], name: &str, offer: &Offer) -> Result<PathBuf, String>;
+    /// See [`PackageError`].
+    fn package(&self, snapshots: &[Snapshot], name: &str, offer: &Offer) -> Result<PathBuf, PackageError>;
 
     /// A cached file.
     fn file(&self, sha256: Digest) -> Option<PathBuf>;
@@ -86,21 +106,21 @@ impl Archives for Mirrors {
         indexes.map(|index| packages::scan(&index).count() as u64).sum()
     }
 
-    fn package(&self, snapshots: &[Snapshot], name: &str, offer: &Offer) -> Result<PathBuf, String> {
+    fn package(&self, snapshots: &[Snapshot], name: &str, offer: &Offer) -> Result<PathBuf, PackageError> {
         let wanted = HashSet::from([name]);
         let mut offered = false;
         for snapshot in snapshots.iter().filter(|snapshot| snapshot.source.uri == offer.uri && snapshot.source.suite == offer.suite) {
             for index in &snapshot.indexes {
-                let bytes = self.cache.read(index.sha256).map_err(|error| error.to_string())?;
+                let bytes = self.cache.read(index.sha256).map_err(ArchiveError::from)?;
                 packages::select(&bytes, &wanted, |entry| {
                     offered |= entry.candidate().is_ok_and(|candidate| candidate.offer(&snapshot.release, &snapshot.source) == *offer);
                 });
             }
         }
         if !offered {
-            return Err(format!("no signed index of the policy's archives offers {name} as the host names it"));
+            return Err(PackageError::NotOffered(format!("no signed index of the policy's archives offers {name} as the host names it")));
         }
-        archive::fetch_package(offer, &self.fetch, &self.cache).map_err(|error| error.to_string())
+        Ok(archive::fetch_package(offer, &self.fetch, &self.cache)?)
     }
 
     fn file(&self, sha256: Digest) -> Option<PathBuf> {
@@ -161,16 +181,40 @@ impl Engine {
                     updated.archives.push(UpdatedArchive { name: name.clone(), suite: archive.suite.clone(), date, packages });
                 }
                 Err(why) => {
-                    let why = fother_core::text::printable(&why, 1000);
-                    tracing::warn!(archive = name, why, "an archive is not used");
-                    let same = known.is_some_and(|known| known.refused.as_ref() == Some(&why));
-                    let event = Data::ArchiveRefused { archive: name.clone(), why: why.clone() };
-                    self.commit(actor, |_, _| Ok(if same { Vec::new() } else { vec![event] }))?;
+                    let why = self.refuse_archive(actor, name, &why)?;
                     updated.refused.push(RefusedArchive { name: name.clone(), why });
                 }
             }
         }
         Ok(updated)
+    }
+
+    /// Records once why an archive is not used from now on, until an update of it succeeds; its last good state stays. The reason as recorded.
+    fn refuse_archive(&self, actor: &str, name: &str, why: &str) -> Result<String, Error> {
+        let why = fother_core::text::printable(why, 1000);
+        tracing::warn!(archive = name, why, "an archive is not used");
+        self.commit(actor, |state, _| {
+            let same = state.archives.get(name).is_some_and(|known| known.refused.as_ref() == Some(&why));
+            Ok(if same { Vec::new() } else { vec![Data::ArchiveRefused { archive: name.to_owned(), why: why.clone() }] })
+        })?;
+        Ok(why)
+    }
+
+    /// Brings a package into the cache; an archive that gives other bytes than it signed is not used any longer.
+    pub(crate) fn package(&self, actor: &str, snapshots: &[Snapshot], name: &str, offer: &Offer) -> Result<PathBuf, Error> {
+        let error = match self.archives.package(snapshots, name, offer) {
+            Ok(path) => return Ok(path),
+            Err(error) => error,
+        };
+        if let PackageError::Refused(why) = &error {
+            let theirs = |archive: &&String| {
+                self.policy.archive.get(*archive).is_some_and(|archive| archive.uri == offer.uri && archive.suite == offer.suite)
+            };
+            for archive in self.policy.archive.keys().filter(theirs) {
+                self.refuse_archive(actor, archive, why)?;
+            }
+        }
+        refuse("package-refused", error.to_string(), "update the archives, resolve again, then plan")
     }
 
     /// The snapshots that directives pin now; all archives of the policy must have one, and be trusted at present.

@@ -8,18 +8,18 @@ use crate::{
 };
 use fother_core::{
     Digest, Timestamp,
-    approval::{AUTHOR_NAMESPACE, Statement},
-    canonical,
+    approval::{self, Statement},
     change::Status,
     decide::{self, Steer, Submission},
     directive::Order,
     event::Data,
     id::{ChangeId, HostId, RolloutId, TokenId},
-    inventory::{Closes, Labels},
+    inventory::{Closes, Inventory, Labels},
     package::Offer,
-    plan::{self, Cohort, Plan, PlanHost},
+    plan::{self, Cohort, CohortTree, Plan, PlanHost},
     policy,
     protocol::Token,
+    rehearsal::Rehearsal,
     resolution::Resolution,
     state::{Host, State},
     version::Version,
@@ -57,27 +57,27 @@ pub struct Made {
     pub observing: Vec<HostId>,
 }
 
-/// A change to submit.
+/// What an author wants to submit.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Submit {
+pub struct Draft {
     /// The plan.
     pub plan: Digest,
     /// Units accepted by name.
     #[serde(default)]
     pub acknowledge: BTreeSet<String>,
-    /// SSH signature over [`Submit::bytes`].
-    pub signature: String,
+    /// The author's OpenSSH public key.
+    pub key: String,
 }
 
-impl Submit {
-    /// What the author signs: canonical `{"acknowledge":[…],"plan":"sha256:…"}`.
-    ///
-    /// # Errors
-    /// Never in practice.
-    pub fn bytes(plan: Digest, acknowledge: &BTreeSet<String>) -> Result<Vec<u8>, canonical::Error> {
-        canonical::to_vec(&serde_json::json!({ "acknowledge": acknowledge, "plan": plan }))
-    }
+/// A drafted statement that its author signed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Submit {
+    /// The bytes of the statement.
+    pub statement: String,
+    /// The author's SSH signature over them, in the namespace [`fother_core::approval::AUTHOR_NAMESPACE`].
+    pub signature: String,
 }
 
 impl Engine {
@@ -130,7 +130,7 @@ impl Engine {
     pub(crate) fn make_plan(&self, actor: &str, group: &str, excluded: &BTreeMap<String, String>) -> Result<Made, Error> {
         let snapshots = self.snapshots()?;
         let state = self.state();
-        let (mut hosts, mut observing) = (Vec::new(), Vec::new());
+        let (mut hosts, mut observing, mut installed) = (Vec::new(), Vec::new(), Installed::new());
         for (id, host) in self.members(&state, group)? {
             if host.observe {
                 observing.push(id);
@@ -142,50 +142,46 @@ impl Engine {
                 let what = format!("the answer of {id} still holds {}, which is excluded", stale.source);
                 return refuse("resolve-again", what, "resolve the group again with the same exclusions, then plan");
             }
+            if let (Some(inventory), Some(resolution)) = (host.inventory, &resolution) {
+                lowest(&self.get(inventory)?, resolution, &mut installed);
+            }
             hosts.push(PlanHost { id, labels: host.labels.clone(), resolution });
         }
-        let closes = self.acquire(&snapshots, &hosts)?;
-        let planned = plan::plan(&self.policy, group, &hosts, &closes, excluded).map_err(|error| Error::Input(error.to_string()))?;
+        let closes = self.acquire(actor, &snapshots, &hosts, &installed)?;
+        let planned = plan::plan(&self.policy, group, &hosts, &archives::pins(&snapshots), &closes, excluded)
+            .map_err(|error| Error::Input(error.to_string()))?;
         for cohort in planned.cohorts.values() {
             self.put(kind::COHORT, cohort)?;
         }
         let digest = self.put(kind::PLAN, &planned.plan)?;
         let created = decide::create_plan(&planned, digest)?;
-        if !self.state().plans.contains_key(&digest) {
-            self.keep_plan_pins(digest, &archives::pins(&snapshots))?;
-        }
-        self.commit(actor, |state, _| Ok(if state.plans.contains_key(&digest) { Vec::new() } else { vec![created] }))?;
-        let cohorts = planned.plan.cohorts;
+        self.commit(actor, |state, _| Ok(if state.plans.contains_key(&digest) { Vec::new() } else { created }))?;
+        let cohorts = planned.cohorts.into_keys().collect();
         Ok(Made { plan: digest, cohorts, up_to_date: planned.up_to_date, unknown: planned.unknown, observing })
     }
 
-    /// Brings every package into the cache and reads what it closes, from the lowest version that a host has.
+    /// Brings every package into the cache and reads what it closes, from the lowest source version that a host has.
     fn acquire(
         &self,
+        actor: &str,
         snapshots: &[fother_feeds::archive::Snapshot],
         hosts: &[PlanHost],
+        installed: &Installed,
     ) -> Result<BTreeMap<(String, String), Vec<Closes>>, Error> {
-        let mut wanted: BTreeMap<(String, String), (BTreeSet<Offer>, Option<Version>)> = BTreeMap::new();
+        let mut wanted: BTreeMap<(String, String), BTreeSet<Offer>> = BTreeMap::new();
         for change in hosts.iter().filter_map(|host| host.resolution.as_ref()).flat_map(|resolution| &resolution.changes) {
             let Some(to) = &change.to else { continue };
             let Some(offer) = &change.offer else {
                 return refuse("no-origin", format!("{} names no origin", change.name), "resolve again; update that agent");
             };
-            let (offers, from) = wanted.entry((change.name.clone(), to.as_str().to_owned())).or_default();
-            offers.insert(offer.clone());
-            if let Some(mine) = &change.from
-                && from.as_ref().is_none_or(|lowest| mine.compare(lowest).is_lt())
-            {
-                *from = Some(mine.clone());
-            }
+            wanted.entry((change.name.clone(), to.as_str().to_owned())).or_default().insert(offer.clone());
         }
         let mut closes = BTreeMap::new();
-        for ((name, to), (offers, from)) in wanted {
+        for (key, offers) in wanted {
             for offer in &offers {
-                let path = self.archives.package(snapshots, &name, offer);
-                let path = path.or_else(|why| refuse("package-refused", why, "update the archives, resolve again, then plan"))?;
-                if from.is_some() {
-                    closes.entry((name.clone(), to.clone())).or_insert_with(|| self.closes(&path, &name, from.as_ref()));
+                let path = self.package(actor, snapshots, &key.0, offer)?;
+                if let Some(from) = installed.get(&key) {
+                    closes.entry(key.clone()).or_insert_with(|| self.closes(&path, &key.0, Some(from)));
                 }
             }
         }
@@ -199,8 +195,8 @@ impl Engine {
             let Some(plan) = state.plans.get(&digest) else {
                 return refuse("unknown-plan", format!("there is no plan {digest}"), "see `fother plan ls`");
             };
-            let pins = self.plan_pins(digest)?;
             let mut orders = Vec::new();
+            let all = plan.cohorts.keys().copied().collect();
             for (cohort, about) in &plan.cohorts {
                 let able = |id: &&HostId| state.hosts.get(*id).is_some_and(|host| is_reachable(host) && !host.observe);
                 let Some(host) = about.hosts.iter().find(able) else {
@@ -208,34 +204,65 @@ impl Engine {
                     return refuse("nobody-to-rehearse", what, "see `fother host ls` for lost and observing hosts");
                 };
                 hosts.push(*host);
-                orders.push((*host, Order::Rehearse { plan: digest, cohort: *cohort, pins: pins.clone(), bisect }));
+                let Some(place) = CohortTree::place(&all, cohort) else { continue };
+                orders.push((*host, Order::Rehearse { plan: digest, cohort: *cohort, place, bisect }));
             }
             self.issue(state, now, None, orders)
         })?;
         Ok(since(&state, before, "rehearse", &hosts))
     }
 
-    /// Submits a rehearsed plan; the author is whoever signed.
-    pub(crate) fn submit(&self, actor: &str, submit: &Submit) -> Result<(ChangeId, String), Error> {
-        let bytes = Submit::bytes(submit.plan, &submit.acknowledge)?;
-        let author = self.trust.signer(AUTHOR_NAMESPACE, &bytes, &submit.signature);
-        let author = author.or_else(|why| refuse("bad-signature", why, "sign with a key from the approvers file"))?;
-        if !self.state().plans.contains_key(&submit.plan) {
-            return refuse("unknown-plan", format!("there is no plan {}", submit.plan), "see `fother plan ls`");
-        }
-        let plan: Plan = self.get(submit.plan)?;
+    /// The statement that an author is to sign for a rehearsed plan; nothing is stored.
+    pub(crate) fn draft(&self, draft: &Draft) -> Result<(ChangeId, String), Error> {
+        let author_key = approval::fingerprint(&draft.key).map_err(Error::Input)?;
+        let author = self.trust.owner(&author_key).or_else(|why| refuse("bad-signature", why, "use a key from the approvers file"))?;
         let (ms, random) = self.fresh()?;
-        let (change, mut text) = (ChangeId::new(ms, random), String::new());
+        let change = ChangeId::new(ms, random);
+        let now = self.clock.now();
+        let statement = self.statement(&self.state(), change, draft.plan, (author, author_key), draft.acknowledge.clone(), now)?;
+        Ok((change, String::from_utf8_lossy(&statement.bytes()?).into_owned()))
+    }
+
+    fn statement(
+        &self,
+        state: &State,
+        change: ChangeId,
+        digest: Digest,
+        (author, author_key): (String, String),
+        acknowledged: BTreeSet<String>,
+        at: Timestamp,
+    ) -> Result<Statement, Error> {
+        let Some(known) = state.plans.get(&digest) else {
+            return refuse("unknown-plan", format!("there is no plan {digest}"), "see `fother plan ls`");
+        };
+        let plan: Plan = self.get(digest)?;
+        let mut unexercised = BTreeSet::new();
+        for (rehearsal, _) in known.cohorts.values().filter_map(|cohort| cohort.rehearsal) {
+            let rehearsal: Rehearsal = self.get(rehearsal)?;
+            unexercised.extend(rehearsal.exercised.into_iter().filter(|unit| !unit.exercised).map(|unit| unit.unit));
+        }
+        let submission = Submission { change, digest, author, author_key, acknowledged, window: self.window(&plan.window, at)? };
+        Ok(decide::statement(state, &plan, &unexercised, submission, at)?)
+    }
+
+    /// Submits a drafted statement that its author signed.
+    pub(crate) fn submit(&self, actor: &str, submit: &Submit) -> Result<ChangeId, Error> {
+        let bytes = submit.statement.as_bytes();
+        let signed: Statement =
+            serde_json::from_slice(bytes).map_err(|error| Error::Input(format!("the statement cannot be read: {error}")))?;
+        let change = signed.change;
         self.commit(actor, |state, now| {
-            let acknowledged = submit.acknowledge.clone();
-            let submission =
-                Submission { change, digest: submit.plan, author: author.clone(), acknowledged, window: self.window(&plan.window, now)? };
-            let statement = decide::statement(state, &plan, submission, now)?;
-            text = String::from_utf8_lossy(&statement.bytes()?).into_owned();
-            let blob = self.put(kind::STATEMENT, &statement)?;
-            Ok(vec![Data::ChangeSubmitted { change, plan: submit.plan, statement: blob, author }])
+            if state.changes.contains_key(&change) {
+                return refuse("exists", format!("{change} was submitted already"), "see `fother change show`");
+            }
+            let author = (signed.author.clone(), signed.author_key.clone());
+            let drafted = self.statement(state, change, signed.plan, author, signed.acknowledged.clone(), decide::drafted_at(&signed))?;
+            decide::submit(&self.trust, &signed, &drafted, bytes, &submit.signature, now)?;
+            let statement = self.put(kind::STATEMENT, &signed)?;
+            let (author, signature) = (signed.author.clone(), submit.signature.clone());
+            Ok(vec![Data::ChangeSubmitted { change, plan: signed.plan, statement, author, signature }])
         })?;
-        Ok((change, text))
+        Ok(change)
     }
 
     /// The times of a window as long as an approval lives; empty only for `always`.
@@ -276,13 +303,15 @@ impl Engine {
                 return refuse("unknown-change", format!("there is no change {change}"), "see `fother change ls`");
             };
             let plan: Plan = self.get(known.plan)?;
-            let cohorts = plan.cohorts.iter().map(|digest| Ok((*digest, self.get(*digest)?)));
+            let about =
+                state.plans.get(&known.plan).ok_or_else(|| Error::Damaged(format!("{change} names a plan that is not in the log")))?;
+            let cohorts = about.cohorts.keys().map(|digest| Ok((*digest, self.get(*digest)?)));
             let cohorts: BTreeMap<Digest, Cohort> = cohorts.collect::<Result<_, Error>>()?;
             let statement: Statement = self.get(known.statement)?;
             if statement.expires <= now {
                 return refuse("expired", format!("the approval of {change} expired at {}", statement.expires), "submit the plan again");
             }
-            Ok(vec![decide::start_rollout(state, rollout, change, &plan, &cohorts, &statement)?])
+            Ok(decide::start_rollout(state, rollout, change, &plan, &cohorts, &statement)?)
         })?;
         Ok(rollout)
     }
@@ -305,6 +334,22 @@ impl Engine {
             None => refuse("unknown-host", format!("there is no host {host}"), "see `fother host ls`"),
         })?;
         Ok(self.store.forget_seen(&host.to_string())?)
+    }
+}
+
+/// Lowest installed *source* version by (package, target version): a changelog counts in source versions, which a binary's may differ from.
+type Installed = BTreeMap<(String, String), Version>;
+
+/// Takes a host's installed source versions of the packages that it would change into account.
+fn lowest(inventory: &Inventory, resolution: &Resolution, installed: &mut Installed) {
+    for change in &resolution.changes {
+        let (Some(_), Some(to)) = (&change.from, &change.to) else { continue };
+        let mine = inventory.packages.iter().find(|package| package.name == change.name && package.arch == change.arch);
+        let Some(mine) = mine.map(|package| &package.source_version) else { continue };
+        let known = installed.entry((change.name.clone(), to.as_str().to_owned())).or_insert_with(|| mine.clone());
+        if mine.compare(known).is_lt() {
+            *known = mine.clone();
+        }
     }
 }
 

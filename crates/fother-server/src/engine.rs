@@ -4,6 +4,7 @@ use crate::{
     Archives, Error,
     clock::Clock,
     identity::{Identity, LOG_ORIGIN},
+    sole::{self, Sole},
 };
 use fother_core::{
     Digest, Timestamp,
@@ -67,6 +68,9 @@ pub(crate) struct Engine {
     pub(crate) started: Timestamp,
     pub(crate) heard: Mutex<BTreeMap<HostId, Heard>>,
     fence: u64,
+    /// Whether another server has taken the log over.
+    fenced: watch::Sender<bool>,
+    _sole: Sole,
     folded: Mutex<Folded>,
     size: watch::Sender<u64>,
     wake: mpsc::SyncSender<()>,
@@ -87,6 +91,7 @@ impl Engine {
         let clock = Clock::start();
         let started = clock.now();
         let store = Store::open(data_dir)?;
+        let sole = sole::take(data_dir)?;
         let identity = Identity::open(data_dir, started)?;
         let fence = store.acquire_lease(LOG_LEASE, "server", started, LEASE_LIFE)?.fence;
         let (state, tree) = fold(&store)?;
@@ -105,6 +110,8 @@ impl Engine {
             clock,
             started,
             fence,
+            fenced: watch::Sender::new(false),
+            _sole: sole,
             wake,
         };
         let policy = engine.put(kind::POLICY, &engine.policy)?;
@@ -122,6 +129,12 @@ impl Engine {
         lock(&self.folded).note.clone()
     }
 
+    /// Size and text of the newest checkpoint.
+    pub(crate) fn newest_checkpoint(&self) -> (u64, String) {
+        let folded = lock(&self.folded);
+        (folded.tree.size(), folded.note.clone())
+    }
+
     /// Root over all events.
     pub(crate) fn root(&self) -> Digest {
         lock(&self.folded).tree.root()
@@ -130,6 +143,11 @@ impl Engine {
     /// Tells the number of events as it grows.
     pub(crate) fn watch_size(&self) -> watch::Receiver<u64> {
         self.size.subscribe()
+    }
+
+    /// Ready once another server has taken the log over: nothing can become true here any more.
+    pub(crate) async fn fenced(&self) {
+        let _ = self.fenced.subscribe().wait_for(|fenced| *fenced).await;
     }
 
     /// Decides and stores under one lock; nothing is folded, and the state is as before, where anything fails.
@@ -148,7 +166,12 @@ impl Engine {
         let events: Vec<Event> =
             (first..).zip(data).map(|(seq, data)| Event { v: event::VERSION, seq, at, actor: actor.to_owned(), data }).collect();
         let bytes = events.iter().map(Event::bytes).collect::<Result<Vec<_>, _>>()?;
-        self.store.append(&bytes, first, self.fence)?;
+        if let Err(error) = self.store.append(&bytes, first, self.fence) {
+            if matches!(error, fother_store::AppendError::Fenced { .. }) {
+                self.fenced.send_replace(true);
+            }
+            return Err(error.into());
+        }
         let state = Arc::make_mut(&mut folded.state);
         events.iter().for_each(|event| state.fold(event));
         bytes.iter().for_each(|bytes| folded.tree.append(merkle::leaf_hash(bytes)));

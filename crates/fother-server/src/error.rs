@@ -19,6 +19,14 @@ pub enum Error {
     #[error(transparent)]
     Append(#[from] fother_store::AppendError),
     /// Another server works on this directory.
+    #[error("another server ({holder}) works on {}; stop it, or use its data directory no more", .dir.display())]
+    Taken {
+        /// The data directory.
+        dir: PathBuf,
+        /// Which.
+        holder: String,
+    },
+    /// The log's lease is another's.
     #[error(transparent)]
     Lease(#[from] fother_store::LeaseError),
     /// A value has no canonical form.

@@ -16,15 +16,18 @@ mod page;
 mod problem;
 mod reconcile;
 mod serve;
+mod sole;
 #[cfg(test)]
 mod tests;
+mod witnesses;
 
-pub use archives::{Archives, Mirrors, RefusedArchive, Updated, UpdatedArchive};
+pub use archives::{Archives, Mirrors, PackageError, RefusedArchive, Updated, UpdatedArchive};
 pub use clock::JUMP_MAX;
-pub use commands::{Asked, Made, Submit};
+pub use commands::{Asked, Draft, Made, Submit};
 pub use error::Error;
 pub use identity::{Identity, LOG_ORIGIN, SERVER_NAME};
 pub use orders::{DIRECTIVE_LIFE, LOST_AFTER};
+pub use sole::unserved;
 
 use engine::Engine;
 use fother_core::{approval::Trust, policy::Policy};
@@ -100,8 +103,10 @@ pub fn run_with(options: ServerOptions, archives: Box<dyn Archives>, shutdown: i
             tokio::spawn(serve::web(Arc::clone(&engine), listener(web)?));
         }
         tracing::info!(events = engine.state().size, "the server is up");
-        shutdown.await;
-        Ok(())
+        tokio::select! {
+            () = shutdown => Ok(()),
+            () = engine.fenced() => Err(sole::taken(engine.store.dir())),
+        }
     });
     stop.store(true, Ordering::Relaxed);
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));

@@ -7,11 +7,10 @@ use crate::{
 };
 use fother_core::{
     Digest, Timestamp,
-    directive::{self, Directive, IndexPin, Order, SignedDirective},
+    directive::{self, Directive, Order, SignedDirective},
     event::Data,
     id::{DirectiveId, HostId, RolloutId, TransactionId},
-    merkle,
-    plan::Plan,
+    plan::CohortTree,
     rollout::Phase,
     state::{Host, Issued, State},
 };
@@ -66,36 +65,18 @@ impl Engine {
         let rollout = state.rollouts.get(&rollout).ok_or_else(|| missing("a rollout"))?;
         let change = state.changes.get(&rollout.change).ok_or_else(|| missing("a change"))?;
         let known = state.plans.get(&rollout.plan).ok_or_else(|| missing("a plan"))?;
-        let plan: Plan = self.get(rollout.plan)?;
         let (cohort, about) = known.cohorts.iter().find(|(_, cohort)| cohort.hosts.contains(&host)).ok_or_else(|| missing("a host"))?;
-        let index = plan.cohorts.iter().position(|digest| digest == cohort).ok_or_else(|| missing("a cohort"))?;
-        let leaves: Vec<Digest> = plan.cohorts.iter().map(|digest| merkle::leaf_hash(&digest.0)).collect();
         let (rehearsal, _) = about.rehearsal.ok_or_else(|| missing("a rehearsal"))?;
-        let statement = String::from_utf8(self.bytes(change.statement)?).map_err(|_| missing("a statement"))?;
         Ok(Order::Apply {
             txn,
             plan: rollout.plan,
             cohort: *cohort,
-            index: index as u64,
-            size: leaves.len() as u64,
-            proof: merkle::prove(&leaves, index).ok_or_else(|| missing("a proof"))?,
+            place: CohortTree::place(&known.cohorts.keys().copied().collect(), cohort).ok_or_else(|| missing("a cohort"))?,
             rehearsal,
-            pins: self.plan_pins(rollout.plan)?,
-            statement,
+            statement: change.statement,
+            author: change.author_signature.clone(),
             approvals: change.approvals.values().cloned().collect(),
         })
-    }
-
-    /// Remembers what the packages of a plan come from.
-    pub(crate) fn keep_plan_pins(&self, plan: Digest, pins: &[IndexPin]) -> Result<(), Error> {
-        Ok(self.store.put(&format!("pins/{}", plan.hex()), &fother_core::canonical::to_vec(pins)?)?)
-    }
-
-    /// What the packages of a plan come from.
-    pub(crate) fn plan_pins(&self, plan: Digest) -> Result<Vec<IndexPin>, Error> {
-        let bytes = self.store.get(&format!("pins/{}", plan.hex()))?;
-        let bytes = bytes.ok_or_else(|| Error::Damaged(format!("the archives' state of {plan} is missing")))?;
-        serde_json::from_slice(&bytes).map_err(|error| Error::Damaged(format!("the archives' state of {plan}: {error}")))
     }
 
     /// What a host that has accepted everything up to `seen` is to do: the same answer until it says that it has it.

@@ -71,7 +71,7 @@ fn advance(engine: &Engine, id: RolloutId) -> Result<bool, Error> {
         let Some(rollout) = state.rollouts.get(&id) else { return Ok(Vec::new()) };
         let mut events = Vec::new();
         let mut orders = Vec::new();
-        for action in rollout.step(now) {
+        for action in rollout.step(&state.absent(rollout), now) {
             match action {
                 Action::Dispatch(host) => {
                     let (ms, random) = engine.fresh()?;

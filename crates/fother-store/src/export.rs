@@ -3,17 +3,19 @@
 //!
 //! ```text
 //! checkpoint                    the signed note
+//! cosigned/<size>               the notes that hosts cosigned, each host's newest among them
 //! tile/<L>/<N>[.p/<W>]          up to 256 hashes of level 8·L
 //! tile/entries/<N>[.p/<W>]      up to 256 events, each behind its length in two bytes
 //! ```
 
-use crate::{Error, Problem, Store, VerifyReport, log::EVENT_BYTES_MAX};
+use crate::{Error, Problem, Store, VerifyReport, cosigned::Cosigned, log::EVENT_BYTES_MAX};
 use fother_core::{
     Digest,
-    checkpoint::{self, Checkpoint, NOTE_BYTES_MAX, VerifierKey},
+    checkpoint::{self, Checkpoint, NOTE_BYTES_MAX, Note, VerifierKey},
     merkle,
 };
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -26,6 +28,38 @@ const WIDTH: u64 = 256;
 const HEIGHT: u32 = 8;
 const BUNDLE_BYTES_MAX: u64 = WIDTH * (2 + EVENT_BYTES_MAX as u64);
 const CHECKPOINT: &str = "checkpoint";
+const COSIGNED: &str = "cosigned";
+/// Most cosigned notes that an export holds and a check reads.
+const COSIGNED_MAX: usize = 10_000;
+
+/// Of the notes over at most `size` events, those that hold some cosigner's newest signature.
+fn newest(notes: Vec<(u64, String)>, size: u64) -> BTreeMap<u64, String> {
+    let mut of_host: BTreeMap<(String, [u8; 4]), u64> = BTreeMap::new();
+    let notes: BTreeMap<u64, String> = notes.into_iter().filter(|(covers, _)| *covers <= size).collect();
+    for (covers, text) in &notes {
+        let Ok(note) = text.parse::<Note>() else { continue };
+        of_host.extend(note.signatures().iter().map(|one| ((one.name.clone(), one.key_hash), *covers)));
+    }
+    let wanted: BTreeSet<u64> = of_host.into_values().collect();
+    notes.into_iter().filter(|(covers, _)| wanted.contains(covers)).rev().take(COSIGNED_MAX).collect()
+}
+
+/// The cosigned notes of an export, each under the size that its name says.
+fn read_cosigned(dir: &Path) -> Result<Vec<(u64, String)>, Error> {
+    let dir = dir.join(COSIGNED);
+    let entries = match fs::read_dir(&dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(Error::io("read", &dir))?,
+    };
+    let mut notes = Vec::new();
+    for entry in entries.take(COSIGNED_MAX) {
+        let entry = entry.map_err(Error::io("read", &dir))?;
+        let Some(size) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let note = read(&entry.path(), NOTE_BYTES_MAX as u64)?.unwrap_or_default();
+        notes.push((size, String::from_utf8_lossy(&note).into_owned()));
+    }
+    Ok(notes)
+}
 
 impl Store {
     /// Writes the events that the checkpoint covers, their tree and the checkpoint into `out`, a new or empty directory.
@@ -51,6 +85,9 @@ impl Store {
                 let hashes = self.nodes(level * HEIGHT, start, start + width)?;
                 write_new(&out.join(path(&level.to_string(), number, width)), &joined(&hashes))?;
             }
+        }
+        for (size, note) in newest(self.cosigned_checkpoints()?, signed.size) {
+            write_new(&out.join(COSIGNED).join(size.to_string()), note.as_bytes())?;
         }
         write_new(&out.join(CHECKPOINT), note.as_bytes())?;
         Ok(signed)
@@ -85,11 +122,12 @@ pub fn verify_export(dir: &Path, key: &VerifierKey) -> Result<VerifyReport, Erro
     let signed = checkpoint::open(&String::from_utf8_lossy(&note), key)?;
     let mut report = VerifyReport::new(signed.size);
     let mut tree = merkle::Tree::default();
+    let mut cosigned = Cosigned::new(read_cosigned(dir)?);
     let mut upper: Vec<(u32, Vec<Digest>)> = levels(signed.size).skip(1).map(|level| (level, Vec::new())).collect();
     for (number, width) in tiles(signed.size) {
         let bundle = read(&dir.join(path("entries", number, width)), BUNDLE_BYTES_MAX)?.unwrap_or_default();
         let tile = read(&dir.join(path("0", number, width)), WIDTH * 32)?.unwrap_or_default();
-        if !check_bundle(&bundle, &tile, width, &mut tree, &mut upper, &mut report) {
+        if !check_bundle(&bundle, &tile, width, &mut Walk { tree: &mut tree, upper: &mut upper, cosigned: &mut cosigned }, &mut report) {
             return Ok(report);
         }
     }
@@ -101,18 +139,20 @@ pub fn verify_export(dir: &Path, key: &VerifierKey) -> Result<VerifyReport, Erro
     if report.root != signed.root {
         report.add(Problem::Root { size: signed.size, signed: signed.root, found: report.root });
     }
+    cosigned.finish(key, &mut report);
     Ok(report)
 }
 
+/// What is known after the events read so far.
+struct Walk<'a> {
+    tree: &'a mut merkle::Tree,
+    upper: &'a mut [(u32, Vec<Digest>)],
+    cosigned: &'a mut Cosigned,
+}
+
 /// Reads one bundle's events into the tree and compares each with its hash in the tile; false where an event is missing, so that nothing after it has a place.
-fn check_bundle(
-    mut bundle: &[u8],
-    tile: &[u8],
-    width: u64,
-    tree: &mut merkle::Tree,
-    upper: &mut [(u32, Vec<Digest>)],
-    report: &mut VerifyReport,
-) -> bool {
+fn check_bundle(mut bundle: &[u8], tile: &[u8], width: u64, walk: &mut Walk<'_>, report: &mut VerifyReport) -> bool {
+    let Walk { tree, upper, cosigned } = walk;
     for place in 0..width as usize {
         let seq = tree.size();
         let event = bundle.split_first_chunk::<2>().and_then(|(bytes, rest)| rest.split_at_checked(u16::from_be_bytes(*bytes).into()));
@@ -130,6 +170,7 @@ fn check_bundle(
                 hashes.push(*hash);
             }
         });
+        cosigned.event(seq, event, tree);
     }
     if !bundle.is_empty() || tile.len() as u64 != width * 32 {
         report.add(Problem::Altered { seq: tree.size() - 1 });

@@ -4,6 +4,7 @@
 //! subtrees are stored with the events, in the same transaction. [`verify`] recomputes all of it and compares it with a signed checkpoint.
 
 mod blobs;
+mod cosigned;
 mod error;
 mod export;
 mod lease;

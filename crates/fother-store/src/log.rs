@@ -1,11 +1,15 @@
 //! The append-only event log and its Merkle tree. Touches the database.
 
 use crate::{AppendError, Error, LOG_LEASE, Store, lease};
-use fother_core::{Digest, merkle};
+use fother_core::{
+    Digest,
+    checkpoint::{DASH, Note, VerifierKey},
+    merkle,
+};
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// Largest event: with its length it fits into a C2SP entry bundle (65,535), and leaves room.
-pub const EVENT_BYTES_MAX: usize = 60_000;
+/// Largest event.
+pub const EVENT_BYTES_MAX: usize = fother_core::event::BYTES_MAX;
 /// Most events of one append.
 pub const BATCH_EVENTS_MAX: usize = 1_000;
 /// Most bytes of one append, and of one read.
@@ -131,6 +135,40 @@ impl Store {
         row.map(|(size, note)| Ok((uint(size)?, note))).transpose()
     }
 
+    /// Adds the cosignature by `key` on `note` to the kept checkpoint of `size`, where that is the same text and has room.
+    ///
+    /// # Errors
+    /// Where the kept note cannot be read, or the database fails.
+    pub fn cosign_checkpoint(&self, size: u64, note: &Note, key: &VerifierKey) -> Result<(), Error> {
+        let find = "SELECT note FROM checkpoint WHERE size = ?";
+        let at = int(size)?;
+        let kept = |connection: &Connection| -> Result<Option<Note>, Error> {
+            let row =
+                connection.query_row(find, [at], |row| row.get::<_, String>(0)).optional().map_err(Error::sql("read a checkpoint"))?;
+            Ok(row.map(|text| text.parse()).transpose()?)
+        };
+        // Looked at first, so that a host that shows the same one again costs no write.
+        if self.read_in(kept)?.is_some_and(|kept| kept.cosigned_at(key).is_some()) {
+            return Ok(());
+        }
+        self.write(|connection| {
+            let mut merged = kept(connection)?.unwrap_or_else(|| note.clone());
+            if !merged.adopt(note, key) && merged.cosigned_at(key).is_none() {
+                return Ok(());
+            }
+            let done = connection.execute("INSERT OR REPLACE INTO checkpoint (size, note) VALUES (?, ?)", params![at, merged.to_string()]);
+            done.map(drop).map_err(Error::sql("keep a cosignature"))
+        })
+    }
+
+    /// Every kept checkpoint that carries more than the log's own signature, the smallest first.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub fn cosigned_checkpoints(&self) -> Result<Vec<(u64, String)>, Error> {
+        self.read_in(cosigned)
+    }
+
     fn with_size<T>(&self, wanted: u64, work: impl FnOnce(&Connection) -> Result<T, Error>) -> Result<T, Error> {
         self.read_in(|connection| {
             let size = size(connection)?;
@@ -158,6 +196,14 @@ fn insert(connection: &Connection, tree: &mut merkle::Tree, event: &[u8]) -> Res
         statement.execute(params![level, int(index)?, hash.0]).map_err(Error::sql("append"))?;
     }
     Ok(())
+}
+
+pub(crate) fn cosigned(connection: &Connection) -> Result<Vec<(u64, String)>, Error> {
+    let lines = format!("%\n{DASH}%\n{DASH}%");
+    let mut statement =
+        connection.prepare("SELECT size, note FROM checkpoint WHERE note LIKE ? ORDER BY size").map_err(Error::sql("read checkpoints"))?;
+    let rows = statement.query_map([lines], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?))).map_err(Error::sql("read checkpoints"))?;
+    rows.map(|row| row.map_err(Error::sql("read checkpoints")).and_then(|(size, note)| Ok((uint(size)?, note)))).collect()
 }
 
 pub(crate) fn size(connection: &Connection) -> Result<u64, Error> {

@@ -2,15 +2,17 @@
 
 use crate::{
     Error, Store, blobs,
-    log::{find_node, size, uint},
+    cosigned::Cosigned,
+    log::{self, find_node, size, uint},
 };
 use fother_core::{
     Digest,
     checkpoint::{self, VerifierKey},
+    id::HostId,
     merkle,
 };
 use rusqlite::Connection;
-use std::{fmt, path::Path};
+use std::{collections::BTreeMap, fmt, path::Path};
 
 /// Most problems that are listed; more are counted.
 const PROBLEMS_MAX: usize = 100;
@@ -51,6 +53,11 @@ pub enum Problem {
         /// The root of what is stored.
         found: Digest,
     },
+    /// A cosigned checkpoint is no checkpoint of this log, or a host's signature on it is wrong.
+    Cosignature {
+        /// Number of events of the checkpoint.
+        size: u64,
+    },
     /// A blob's file is missing or not what its name says.
     Blob {
         /// Its name.
@@ -68,6 +75,7 @@ impl fmt::Display for Problem {
             Self::Root { size, signed, found } => {
                 write!(f, "the first {size} events have the root {found}, {signed} was signed: the log was rewritten")
             }
+            Self::Cosignature { size } => write!(f, "the cosigned checkpoint over {size} events, or a signature on it, is wrong"),
             Self::Blob { digest } => write!(f, "the blob {digest} is missing or was altered"),
         }
     }
@@ -84,6 +92,8 @@ pub struct VerifyReport {
     pub signed: u64,
     /// Blobs that were read and hashed.
     pub blobs: u64,
+    /// Hosts that cosigned a checkpoint of this very log, each with the number of events that its newest one covers.
+    pub cosigned: BTreeMap<HostId, u64>,
     /// What is wrong, in the order of the log; at most a hundred.
     pub problems: Vec<Problem>,
     /// Problems in all.
@@ -102,12 +112,14 @@ impl VerifyReport {
     pub fn first_bad_seq(&self) -> Option<u64> {
         self.problems.iter().find_map(|problem| match problem {
             Problem::Missing { seq } | Problem::Altered { seq } => Some(*seq),
-            Problem::Node { .. } | Problem::Short { .. } | Problem::Root { .. } | Problem::Blob { .. } => None,
+            Problem::Node { .. } | Problem::Short { .. } | Problem::Root { .. } | Problem::Cosignature { .. } | Problem::Blob { .. } => {
+                None
+            }
         })
     }
 
     pub(crate) fn new(signed: u64) -> Self {
-        Self { size: 0, root: merkle::empty_root(), signed, blobs: 0, problems: Vec::new(), problem_count: 0 }
+        Self { size: 0, root: merkle::empty_root(), signed, blobs: 0, cosigned: BTreeMap::new(), problems: Vec::new(), problem_count: 0 }
     }
 
     pub(crate) fn add(&mut self, problem: Problem) {
@@ -125,12 +137,13 @@ impl VerifyReport {
 pub fn verify(dir: &Path, note: &str, key: &VerifierKey) -> Result<VerifyReport, Error> {
     let signed = checkpoint::open(note, key)?;
     let store = Store::open_read_only(dir)?;
-    let mut report = store.read_in(|connection| check_log(connection, &signed))?;
+    let mut report = store.read_in(|connection| check_log(connection, &signed, key))?;
     check_blobs(&store, &mut report)?;
     Ok(report)
 }
 
-fn check_log(connection: &Connection, signed: &checkpoint::Checkpoint) -> Result<VerifyReport, Error> {
+fn check_log(connection: &Connection, signed: &checkpoint::Checkpoint, key: &VerifierKey) -> Result<VerifyReport, Error> {
+    let mut cosigned = Cosigned::new(log::cosigned(connection)?);
     let mut report = VerifyReport::new(signed.size);
     report.size = size(connection)?;
     let mut tree = merkle::Tree::default();
@@ -146,6 +159,7 @@ fn check_log(connection: &Connection, signed: &checkpoint::Checkpoint) -> Result
         }
         let event = row.get_ref(1).and_then(|value| Ok(value.as_blob()?)).map_err(Error::sql("read an event"))?;
         check_event(connection, &mut tree, event, &mut report)?;
+        cosigned.event(seq, event, &tree);
         if tree.size() == signed.size {
             root_then = Some(tree.root());
         }
@@ -156,6 +170,7 @@ fn check_log(connection: &Connection, signed: &checkpoint::Checkpoint) -> Result
         Some(found) if found != signed.root => report.add(Problem::Root { size: signed.size, signed: signed.root, found }),
         Some(_) => {}
     }
+    cosigned.finish(key, &mut report);
     Ok(report)
 }
 

@@ -1,10 +1,12 @@
 //! The command line: nouns, verbs, examples of what runs on one machine. No behaviour.
 
+mod feeds;
 mod fleet;
 
+pub use feeds::Feeds;
 pub use fleet::{Archive, Change, Host, Log, Plan, Rollout};
 
-use crate::{output::Format, sure::Sure};
+use crate::{output::Wanted, sure::Sure};
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -18,7 +20,7 @@ use std::path::PathBuf;
 pub struct Cli {
     /// Table for people, JSON for machines.
     #[arg(long, global = true, value_enum, default_value = "table")]
-    pub format: Format,
+    pub format: Wanted,
     /// Where the server keeps its socket.
     #[arg(long, global = true, env = "FOTHER_RUN_DIR", default_value = "/run/fother")]
     pub run_dir: PathBuf,
@@ -31,8 +33,13 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Assess this machine, or a root directory: installed, offered, due. Needs no root, no server.
-    #[command(after_help = "Examples:\n  fother scan\n  fother scan --root /mnt/image --format json\n  fother scan --fail-on security")]
+    #[command(
+        after_help = "Examples:\n  fother scan\n  fother scan --root /mnt/image --format json\n  fother scan --fail-on security\n  fother scan --format sarif --fail-on kev --baseline accepted.json"
+    )]
     Scan(Scan),
+    /// Explain a CVE, a package or an update on this machine: every fact, its source, and what follows.
+    #[command(after_help = "Examples:\n  fother explain CVE-2024-1086\n  fother explain openssl")]
+    Explain(Explain),
     /// Rehearse the upgrade of this machine on a clone of it, undo included. Changes nothing.
     #[command(
         after_help = "Examples:\n  sudo fother rehearse\n  sudo fother rehearse openssl libssl3\n  sudo fother rehearse --format json --no-bisect"
@@ -68,6 +75,9 @@ pub enum Command {
     /// The log: every decision, verifiable.
     #[command(subcommand, after_help = "Examples:\n  fother log show\n  sudo fother log verify")]
     Log(Log),
+    /// Vendors' advisories: take them in, keep them fresh.
+    #[command(subcommand, after_help = "Examples:\n  fother feeds update\n  fother feeds status")]
+    Feeds(Feeds),
     /// A disposable fleet of real systemd hosts on this machine.
     #[command(subcommand, after_help = "Examples:\n  sudo fother lab up --hosts 3\n  sudo fother lab down")]
     Lab(Lab),
@@ -93,9 +103,43 @@ pub struct Scan {
     /// Folder with advisory feeds (Debian lists, KEV, EPSS).
     #[arg(long, env = "FOTHER_FEEDS")]
     pub feeds: Option<PathBuf>,
-    /// Exit 1 if updates of this class are due: `security` or `any`.
-    #[arg(long, value_parser = ["security", "any"])]
+    /// Exit 1 if updates of this class are due (`security`, `any`), or findings of this kind are there (the others need a database of advisories).
+    #[arg(long, value_parser = ["security", "any", "vulnerable", "fixable", "kev", "critical", "high", "overdue"])]
     pub fail_on: Option<String>,
+    /// Database of advisories; the one of `fother feeds` is used if it is there.
+    #[arg(long, env = "FOTHER_DB")]
+    pub db: Option<PathBuf>,
+    /// Days after which any feed is stale, instead of each kind's own.
+    #[arg(long)]
+    pub feed_max_age: Option<u32>,
+    /// Ask the advisories only: not what this host's archives offer, nor what runs. Fastest.
+    #[arg(long)]
+    pub advisories_only: bool,
+    /// Assess an SBOM (CycloneDX or SPDX) or a lock file instead of a root; what it is, is told by its content or its name.
+    #[arg(long, conflicts_with_all = ["root", "advisories_only"])]
+    pub file: Option<PathBuf>,
+    /// An earlier `--format json` output: what stands in it does not count for --fail-on.
+    #[arg(long)]
+    pub baseline: Option<PathBuf>,
+    /// Whether this host is reachable from the internet; deadlines take the stricter branch where it is not said.
+    #[arg(long, value_parser = ["yes", "no"])]
+    pub exposed: Option<String>,
+}
+
+/// `fother explain`.
+#[derive(Debug, clap::Args)]
+pub struct Explain {
+    /// CVE, advisory, source or binary package.
+    pub what: String,
+    /// Root directory.
+    #[arg(long, default_value = "/")]
+    pub root: PathBuf,
+    /// Database of advisories.
+    #[arg(long, env = "FOTHER_DB")]
+    pub db: Option<PathBuf>,
+    /// Whether this host is reachable from the internet.
+    #[arg(long, value_parser = ["yes", "no"])]
+    pub exposed: Option<String>,
 }
 
 /// `fother rehearse`.
@@ -203,6 +247,12 @@ pub enum Agent {
     Offer {
         /// File with the signed directive as the server gave it.
         directive: PathBuf,
+    },
+    /// What stays on this host: rehearsals in full and the output of transactions, for root.
+    #[command(after_help = "Examples:\n  sudo fother agent log\n  sudo fother agent log txn_01m8e3vn1bf6q9ecteb984c6et")]
+    Log {
+        /// A rehearsal's digest or a transaction; without it, all are listed.
+        what: Option<String>,
     },
     /// Carry out or recover one transaction.
     #[command(hide = true)]

@@ -4,6 +4,9 @@ mod agent;
 mod archive;
 mod change;
 mod demo;
+mod explain;
+mod feeds;
+mod findings;
 mod host;
 mod lab;
 mod log;
@@ -18,8 +21,8 @@ mod status;
 use crate::{
     cli::{Cli, Command},
     client::Client,
-    failure::{FINE, Failure},
-    output::Format,
+    failure::{FINE, Failure, USAGE},
+    output::{Format, Wanted},
 };
 use clap::CommandFactory as _;
 
@@ -27,6 +30,8 @@ use clap::CommandFactory as _;
 pub struct Context {
     /// How to print.
     pub format: Format,
+    /// What was asked for; of importance for findings.
+    pub wanted: Wanted,
     /// The server's runtime directory.
     pub run_dir: std::path::PathBuf,
 }
@@ -40,9 +45,13 @@ impl Context {
 
 /// Runs one command; the result is the exit code.
 pub fn run(cli: Cli) -> Result<u8, Failure> {
-    let context = Context { format: cli.format, run_dir: cli.run_dir };
+    if cli.format.is_for_findings() && !matches!(cli.command, Command::Scan(_)) {
+        return Err(Failure::new(USAGE, "only `fother scan` has findings to print in this form", "use --format table or json"));
+    }
+    let context = Context { format: cli.format.plain(), wanted: cli.format, run_dir: cli.run_dir };
     match cli.command {
         Command::Scan(arguments) => scan::run(&context, &arguments),
+        Command::Explain(arguments) => explain::run(&context, &arguments),
         Command::Rehearse(arguments) => rehearse::run(&context, &arguments),
         Command::Serve(arguments) => serve::run(&context, arguments),
         Command::Agent(verb) => agent::run(&context, verb),
@@ -53,6 +62,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Change(verb) => change::run(&context, verb),
         Command::Rollout(verb) => rollout::run(&context, verb),
         Command::Log(verb) => log::run(&context, &verb),
+        Command::Feeds(verb) => feeds::run(&context, &verb),
         Command::Lab(verb) => lab::run(&context, verb),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Completions { shell } => {

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     match cmd::run(arguments) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            if format == output::Format::Json {
+            if format.plain() == output::Format::Json {
                 println!("{:#}", failure.envelope());
             }
             eprintln!("fother: {failure}");

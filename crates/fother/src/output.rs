@@ -13,6 +13,43 @@ pub enum Format {
     Json,
 }
 
+/// What `--format` asks for: a form for every command, or one of those that carry findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Wanted {
+    /// For people.
+    Table,
+    /// One JSON envelope.
+    Json,
+    /// SARIF 2.1.0 (scan).
+    Sarif,
+    /// CycloneDX 1.6 with vulnerabilities (scan).
+    Cyclonedx,
+    /// OpenVEX 0.2.0 (scan).
+    Openvex,
+    /// Comma-separated values (scan).
+    Csv,
+}
+
+impl Wanted {
+    /// The form of everything that is no finding.
+    #[must_use]
+    pub fn plain(self) -> Format {
+        match self {
+            Self::Table => Format::Table,
+            Self::Json | Self::Sarif | Self::Cyclonedx | Self::Openvex | Self::Csv => Format::Json,
+        }
+    }
+
+    /// Only findings have this form.
+    #[must_use]
+    pub fn is_for_findings(self) -> bool {
+        match self {
+            Self::Table | Self::Json => false,
+            Self::Sarif | Self::Cyclonedx | Self::Openvex | Self::Csv => true,
+        }
+    }
+}
+
 /// Prints the JSON envelope.
 pub fn envelope<T: Serialize>(noun: &str, data: &T, unknown: &[String]) -> Result<(), Failure> {
     let value = json!({"schema": format!("fother.{noun}/1"), "data": data, "unknown": unknown, "feeds": [], "errors": []});

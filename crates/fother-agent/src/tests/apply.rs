@@ -6,7 +6,11 @@ use crate::{
     ipc::{Answer, Request},
     undo::undo_cli,
 };
-use fother_core::{directive::Order, protocol::Outcome, rehearsal::Verdict};
+use fother_core::{
+    directive::Order,
+    protocol::{Outcome, Report},
+    rehearsal::Verdict,
+};
 use std::{fs, time::Duration};
 
 fn applied() -> Bench {
@@ -41,8 +45,8 @@ fn a_resolution_and_a_rehearsal_are_kept_as_blobs_until_they_are_sent() {
     let outcomes = bench.carry_out(Order::Resolve { pins: Bench::pins(), exclude: Vec::new() });
     let [Outcome::Resolved { resolution, .. }] = outcomes[..] else { panic!("{outcomes:?}") };
     let good = bench.good();
-    let Order::Apply { plan, cohort, pins, .. } = bench.apply_order(&good, txn(1)) else { panic!() };
-    let outcomes = bench.carry_out(Order::Rehearse { plan, cohort, pins, bisect: true });
+    let Order::Apply { plan, cohort, place, .. } = bench.apply_order(&good, txn(1)) else { panic!() };
+    let outcomes = bench.carry_out(Order::Rehearse { plan, cohort, place, bisect: true });
     let [Outcome::Rehearsed { verdict: Verdict::Passes, .. }] = outcomes[..] else { panic!("{outcomes:?}") };
     let executor = bench.executor();
     let Answer::Blobs { blobs } = executor.answer(&Request::Blobs) else { panic!() };
@@ -65,6 +69,16 @@ fn a_host_that_is_newly_broken_goes_back_before_it_returns_to_service() {
 }
 
 #[test]
+fn a_transaction_that_puts_itself_back_says_how_much_was_compared() {
+    let mut bench = Bench::new();
+    bench.host.0.lock().unwrap().puts_itself_back = Some(1234);
+    let good = bench.good();
+    let order = bench.apply_order(&good, txn(1));
+    let outcomes = bench.carry_out(order);
+    assert!(matches!(outcomes.last(), Some(Outcome::RolledBack { paths_compared: 1234, .. })), "{outcomes:?}");
+}
+
+#[test]
 fn a_host_that_breaks_under_traffic_goes_back_during_the_soak() {
     let mut bench = Bench::new();
     bench.host.0.lock().unwrap().breaks_after_checks = Some(3);
@@ -84,7 +98,7 @@ fn an_undo_order_works_once_and_only_for_a_known_transaction_until_its_deadline(
     let outcomes = bench.carry_out(undo(1));
     assert!(matches!(outcomes[..], [Outcome::RolledBack { .. }]), "{outcomes:?}");
     let outcomes = bench.carry_out(undo(1));
-    assert!(matches!(outcomes[..], [Outcome::Refused { .. }]), "{outcomes:?}");
+    assert!(matches!(outcomes[..], [Outcome::RolledBack { .. }]), "said again, not done again: {outcomes:?}");
     assert_eq!(bench.acts().iter().filter(|act| *act == "undo").count(), 1);
 
     let mut late = applied();
@@ -101,7 +115,32 @@ fn root_undoes_at_the_host_without_server_or_executor_and_after_the_deadline() {
     let outcome = undo_cli(&bench.config, &bench.host, bench.clock.as_ref(), txn(1)).unwrap();
     assert!(matches!(outcome, Outcome::RolledBack { .. }), "{outcome:?}");
     assert!(undo_cli(&bench.config, &bench.host, bench.clock.as_ref(), txn(1)).is_err());
+    let executor = bench.executor();
+    executor.refresh();
+    let reports = Bench::reports(&executor);
+    assert!(matches!(&reports[..], [.., Report { directive: Some(_), outcome: Outcome::RolledBack { .. }, .. }]), "{reports:?}");
+    executor.refresh();
+    assert_eq!(Bench::reports(&executor).len(), reports.len(), "told once");
     assert!(undo_cli(&bench.config, &bench.host, bench.clock.as_ref(), txn(5)).unwrap_err().to_string().contains(&txn(1).to_string()));
+}
+
+#[test]
+fn nobody_acts_where_the_lock_cannot_be_had() {
+    let mut bench = applied();
+    let executor = bench.executor();
+    let done = bench.acts();
+    let signed = bench.signed(Order::Undo { txn: txn(1), reason: "test".to_owned() });
+    let _ = executor.answer(&Request::Directive { signed });
+    let lock = bench.config.data.join(crate::undo::HANDS_FILE);
+    let _ = fs::remove_file(&lock);
+    fs::create_dir(&lock).unwrap();
+    assert!(executor.act().unwrap_err().to_string().contains("cannot be locked"));
+    let told = undo_cli(&bench.config, &bench.host, bench.clock.as_ref(), txn(1)).unwrap_err().to_string();
+    assert!(told.contains("cannot be locked"), "{told}");
+    assert_eq!(bench.acts(), done);
+    fs::remove_dir(&lock).unwrap();
+    assert!(executor.act().unwrap());
+    assert!(bench.acts().contains(&"undo".to_owned()));
 }
 
 #[test]

@@ -8,20 +8,22 @@ use crate::{
     host::{Clock, Hook, Host, HostError, Progress, Rehearsed, Transaction},
     ipc::{Answer, Need, Request},
     spool::Store,
+    witness::write_key,
 };
 use ed25519_dalek::SigningKey;
 use fother_core::{
     Digest, Timestamp,
-    approval::{Action, NAMESPACE, Statement},
+    approval::{AUTHOR_NAMESPACE, Action, NAMESPACE, Statement},
     canonical,
+    checkpoint::{Kind, VerifierKey},
     directive::{Directive, IndexPin, Order, SignedDirective, sign},
     id::{ChangeId, DirectiveId, HostId, TransactionId},
     inventory::{Distribution, Inventory, Reboot},
     package::{Installed, Offer, UpdateClass},
-    plan::{Cohort, Plan},
+    plan::{Cohort, CohortTree, Place, Plan},
     policy::{Budget, Check, CheckAnswer, ConfigFiles, Share, Strategy},
     protocol::{Outcome, Report},
-    rehearsal::{Rehearsal, UndoProof, Verdict},
+    rehearsal::{Rehearsal, UndoProof},
     resolution::{PackageChange, Resolution},
     version::Version,
 };
@@ -51,6 +53,8 @@ pub struct World {
     pub packages_moved: bool,
     pub space: u64,
     pub die_in_start: bool,
+    /// Fails and puts itself back, so many paths compared.
+    pub puts_itself_back: Option<u64>,
     checks_since: u32,
     ended: BTreeMap<TransactionId, u64>,
 }
@@ -117,6 +121,9 @@ impl Host for FakeHost {
     }
     fn progress(&self, transaction: &Transaction) -> Result<Progress, HostError> {
         let world = self.0.lock().unwrap();
+        if let (true, Some(paths_compared)) = (world.started > 0, world.puts_itself_back) {
+            return Ok(Progress::Before { why: "postinst failed".to_owned(), paths_compared });
+        }
         Ok(world.ended.get(&transaction.id).map_or(Progress::NotStarted, |ms| Progress::After(*ms)))
     }
     fn undo(&self, _: &Transaction) -> Result<UndoProof, HostError> {
@@ -204,23 +211,7 @@ pub fn cohort(host: HostId, base: Digest, checks: Vec<Check>) -> Cohort {
 }
 
 pub fn rehearsal(cohort: &Cohort) -> Rehearsal {
-    Rehearsal {
-        base: Digest::of_file(b"another host of the cohort"),
-        changes: cohort.changes.clone(),
-        verdict: Verdict::Passes,
-        reasons: Vec::new(),
-        breakages: Vec::new(),
-        footprint: Vec::new(),
-        restarts: Vec::new(),
-        reboot: Vec::new(),
-        conflicts: Vec::new(),
-        exercised: Vec::new(),
-        undo: UndoProof::default(),
-        moved: Vec::new(),
-        apply_ms: 1,
-        total_ms: 2,
-        space_bytes: 100,
-    }
+    Rehearsal { space_bytes: 100, ..Rehearsal::begun(Digest::of_file(b"another host of the cohort"), cohort.changes.clone()) }
 }
 
 /// Everything that goes into an apply order, to be bent by tests.
@@ -229,6 +220,7 @@ pub struct Order2 {
     pub plan: Plan,
     pub rehearsal: Rehearsal,
     pub statement: Statement,
+    pub author: u8,
     pub signers: Vec<u8>,
 }
 
@@ -241,6 +233,13 @@ pub struct Bench {
     pub id: HostId,
     pub served: BTreeMap<Digest, Vec<u8>>,
     sequence: u64,
+}
+
+/// The server's log key, and how it is pinned.
+pub fn log_key() -> (SigningKey, VerifierKey) {
+    let key = SigningKey::from_bytes(&[8; 32]);
+    let pinned = VerifierKey::new("fother-server/log", Kind::Log, key.verifying_key()).unwrap();
+    (key, pinned)
 }
 
 /// A person's key.
@@ -264,8 +263,9 @@ impl Bench {
         }
         let key = SigningKey::from_bytes(&[7; 32]);
         let id = HostId::new(1, [1; 10]);
-        let identity = Identity { host: id, directive_key: Digest(key.verifying_key().to_bytes()).hex(), log_key: String::new() };
+        let identity = Identity { host: id, directive_key: Digest(key.verifying_key().to_bytes()).hex(), log_key: log_key().1.to_string() };
         fs::write(config.data.join(Identity::FILE), serde_json::to_vec(&identity).unwrap()).unwrap();
+        write_key(&config.data, &SigningKey::from_bytes(&[9; 32]), &Disk::default()).unwrap();
         let world = World { space: 1 << 30, ..World::default() };
         let mut bench = Self {
             dir,
@@ -305,6 +305,12 @@ impl Bench {
         Executor::open(self.config.clone(), Arc::new(self.host.clone()), archives, self.clock.clone(), disk).unwrap()
     }
 
+    /// With real archives instead of the fake host's.
+    pub fn executor_with(&self, archives: Arc<dyn Archives>) -> Executor {
+        let disk = Disk::default();
+        Executor::open(self.config.clone(), Arc::new(self.host.clone()), archives, self.clock.clone(), disk).unwrap()
+    }
+
     pub fn pins() -> Vec<IndexPin> {
         vec![IndexPin {
             uri: "http://archive.test/debian".to_owned(),
@@ -331,7 +337,8 @@ impl Bench {
             approvals: 1,
             undo_s: 3600,
             excluded: BTreeMap::new(),
-            cohorts: vec![cohort.digest().unwrap()],
+            pins: Self::pins(),
+            cohorts: CohortTree::over(&BTreeSet::from([cohort.digest().unwrap()])),
         };
         let rehearsal = rehearsal(&cohort);
         let statement = Statement {
@@ -344,24 +351,24 @@ impl Bench {
             hosts: BTreeSet::from([self.id]),
             window: Vec::new(),
             author: "carl".to_owned(),
+            author_key: person(3).public_key().fingerprint(HashAlg::Sha256).to_string(),
             undo_until: now + Duration::from_secs(3600),
             expires: now + Duration::from_secs(600),
         };
-        Order2 { cohort, plan, rehearsal, statement, signers: vec![1] }
+        Order2 { cohort, plan, rehearsal, statement, author: 3, signers: vec![1] }
     }
 
     /// The order as the server would send it; its blobs are served.
     pub fn apply_order(&mut self, parts: &Order2, txn: TransactionId) -> Order {
         let statement = parts.statement.bytes().unwrap();
-        let approvals = parts
-            .signers
-            .iter()
-            .map(|seed| person(*seed).sign(NAMESPACE, HashAlg::Sha512, &statement).unwrap().to_pem(LineEnding::LF).unwrap())
-            .collect();
+        let sign = |seed: u8, namespace| person(seed).sign(namespace, HashAlg::Sha512, &statement).unwrap().to_pem(LineEnding::LF).unwrap();
+        let approvals = parts.signers.iter().map(|seed| sign(*seed, NAMESPACE)).collect();
+        let author = sign(parts.author, AUTHOR_NAMESPACE);
         for (kind, bytes) in [
             ("plan", canonical::to_vec(&parts.plan).unwrap()),
             ("cohort", canonical::to_vec(&parts.cohort).unwrap()),
             ("rehearsal", canonical::to_vec(&parts.rehearsal).unwrap()),
+            ("statement", statement.clone()),
         ] {
             self.served.insert(Digest::of_kind(kind, &bytes), bytes);
         }
@@ -369,12 +376,10 @@ impl Bench {
             txn,
             plan: parts.plan.digest().unwrap(),
             cohort: parts.cohort.digest().unwrap(),
-            index: 0,
-            size: 1,
-            proof: Vec::new(),
+            place: Place { index: 0, proof: Vec::new() },
             rehearsal: parts.rehearsal.digest().unwrap(),
-            pins: Self::pins(),
-            statement: String::from_utf8(statement).unwrap(),
+            statement: Digest::of_kind("statement", &statement),
+            author,
             approvals,
         }
     }
@@ -392,10 +397,10 @@ impl Bench {
         sign(&directive, &self.key).unwrap()
     }
 
-    /// What an honest network half does with needs.
+    /// What an honest network half does with needs, in a few rounds: statement, plan and cohort, their files, and what comes wrong again.
     pub fn deliver(&self, executor: &Executor) -> Vec<String> {
         let mut refused = Vec::new();
-        for _ in 0..3 {
+        for _ in 0..crate::executor::DELIVERIES_MAX + 4 {
             let Answer::Needs { needs } = executor.answer(&Request::Needs) else { panic!("no needs") };
             for need in needs {
                 if let Answer::Refused { why } = self.deliver_one(executor, &need) {

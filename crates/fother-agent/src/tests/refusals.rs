@@ -7,13 +7,19 @@ use crate::{
 };
 use fother_core::{
     Digest,
-    directive::{Refused, sign},
+    directive::{Order, Refused, sign},
     id::HostId,
+    plan::{CohortTree, Place},
     protocol::Outcome,
     rehearsal::{Exercised, Verdict},
     window::Interval,
 };
-use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    time::Duration,
+};
 
 /// Bends a good order, carries it out, and expects one refusal and no act.
 fn refused(bend: impl FnOnce(&mut Bench, &mut Order2)) -> String {
@@ -36,7 +42,7 @@ fn refused(bend: impl FnOnce(&mut Bench, &mut Order2)) -> String {
 fn renamed(parts: &mut Order2) {
     let cohort = parts.cohort.digest().unwrap();
     parts.rehearsal.changes = parts.cohort.changes.clone();
-    parts.plan.cohorts = vec![cohort];
+    parts.plan.cohorts = CohortTree::over(&BTreeSet::from([cohort]));
     parts.statement.plan = parts.plan.digest().unwrap();
     parts.statement.rehearsals = BTreeMap::from([(cohort, parts.rehearsal.digest().unwrap())]);
 }
@@ -92,6 +98,25 @@ fn approvals_that_are_missing_the_authors_own_doubled_or_strangers_do_not_count(
         })
         .contains("1 of 2")
     );
+}
+
+#[test]
+fn one_person_under_two_names_is_not_author_and_approver() {
+    let print = |seed| super::harness::person(seed).public_key().fingerprint(ssh_key::HashAlg::Sha256).to_string();
+    // Anna submits as "author" with a key that no host knows, and approves as anna.
+    let unknown = refused(|_, parts| {
+        parts.author = 77;
+        (parts.statement.author, parts.statement.author_key) = ("author".to_owned(), print(77));
+    });
+    assert!(unknown.contains("belongs to nobody"), "{unknown}");
+    // ... or with her own key, under another name.
+    let renamed = refused(|_, parts| {
+        parts.author = 1;
+        (parts.statement.author, parts.statement.author_key) = ("author".to_owned(), print(1));
+    });
+    assert!(renamed.contains("anna signed"), "{renamed}");
+    // ... or in carl's name without his signature.
+    assert!(refused(|_, parts| parts.author = 1).contains("anna signed"));
 }
 
 #[test]
@@ -204,7 +229,64 @@ fn tampered_packages_indexes_and_blobs_are_never_taken_in() {
         let _ = executor.answer(&Request::Directive { signed });
         let why = bench.deliver(&executor).join("\n");
         assert!(why.contains("other bytes") || why.contains("is larger"), "{why}");
-        assert!(!executor.step().unwrap());
+        assert!(executor.step().unwrap(), "it does not wait for ever for what never comes right");
+        let outcomes = bench.outcomes(&executor);
+        assert!(matches!(&outcomes[..], [Outcome::Refused { why: Refused::Host { why } }] if why.contains("; tried ")), "{outcomes:?}");
         assert!(bench.acts().is_empty());
     }
+}
+
+/// Two cohorts in a plan, this host's and another; the order as an honest server sends it.
+fn of_two(bench: &mut Bench) -> (Order2, Order, CohortTree) {
+    let mut parts = bench.good();
+    let mut other = parts.cohort.clone();
+    other.soak_s += 1;
+    let both = BTreeSet::from([parts.cohort.digest().unwrap(), other.digest().unwrap()]);
+    parts.plan.cohorts = CohortTree::over(&both);
+    parts.statement.plan = parts.plan.digest().unwrap();
+    let mut order = bench.apply_order(&parts, txn(1));
+    if let Order::Apply { place, cohort, .. } = &mut order {
+        *place = CohortTree::place(&both, cohort).unwrap();
+    }
+    (parts, order, CohortTree::over(&both))
+}
+
+#[test]
+fn a_cohort_counts_by_its_proof_and_without_the_list_of_the_others() {
+    let mut bench = Bench::new();
+    let (_, order, _) = of_two(&mut bench);
+    let outcomes = bench.carry_out(order);
+    assert!(matches!(outcomes.last(), Some(Outcome::Verified { .. })), "{outcomes:?}");
+}
+
+#[test]
+fn a_proof_that_is_missing_of_another_place_or_bent_is_refused() {
+    let bends: [fn(&mut Place); 4] =
+        [|place| place.proof.clear(), |place| place.index ^= 1, |place| place.proof[0].0[0] ^= 1, |place| place.proof.push(place.proof[0])];
+    for bend in bends {
+        let mut bench = Bench::new();
+        let (_, mut order, _) = of_two(&mut bench);
+        let Order::Apply { place, .. } = &mut order else { panic!() };
+        bend(place);
+        let outcomes = bench.carry_out(order);
+        assert!(
+            matches!(&outcomes[..], [Outcome::NotApproved { why }] if why.to_string().contains("the proof does not show")),
+            "{outcomes:?}"
+        );
+        assert!(bench.acts().is_empty());
+    }
+}
+
+#[test]
+fn a_cohort_that_the_approved_plan_does_not_hold_is_refused_whatever_it_is_rehearsed_as() {
+    let mut bench = Bench::new();
+    let (mut parts, _, tree) = of_two(&mut bench);
+    parts.cohort.soak_s = 0;
+    renamed(&mut parts);
+    parts.plan.cohorts = tree;
+    parts.statement.plan = parts.plan.digest().unwrap();
+    let order = bench.apply_order(&parts, txn(1));
+    let outcomes = bench.carry_out(order);
+    assert!(matches!(&outcomes[..], [Outcome::NotApproved { .. }]), "{outcomes:?}");
+    assert!(bench.acts().is_empty());
 }

@@ -135,6 +135,9 @@ fn one(stream: TcpStream, config: Arc<ServerConfig>, shared: &Mutex<Shared>) {
 }
 
 fn reply(shared: &mut Shared, method: &str, path: &str, body: &[u8], known: bool) -> (u16, Vec<u8>) {
+    if path == "/agent/v1/enrol" && method == "GET" {
+        return (405, Vec::new());
+    }
     if path == "/agent/v1/enrol" {
         let enrol: Enrol = serde_json::from_slice(body).unwrap();
         if enrol.secret != shared.secret {
@@ -153,7 +156,8 @@ fn reply(shared: &mut Shared, method: &str, path: &str, body: &[u8], known: bool
         shared.outcomes.extend(check_in.reports.into_iter().map(|report| report.outcome));
         let directives = std::mem::take(&mut shared.directives);
         let wants_inventory = shared.put.is_empty();
-        let answer = CheckInAnswer { acknowledged, directives, next_check_in_s: 7, wants_inventory, checkpoint: None };
+        let answer =
+            CheckInAnswer { acknowledged, directives, next_check_in_s: 7, wants_inventory, checkpoint: None, consistency: Vec::new() };
         return (200, serde_json::to_vec(&answer).unwrap());
     }
     if method == "PUT" {
@@ -197,7 +201,7 @@ fn a_host_enrols_and_carries_out_an_order_over_mutual_tls_also_where_a_transfer_
     let listener = executor.listen().unwrap();
     let serving: Arc<Executor> = Arc::clone(&executor);
     std::thread::spawn(move || listener.incoming().for_each(|stream| drop(serving.serve(stream.unwrap()))));
-    let mut network = Network::open(&bench.config).unwrap();
+    let network = Network::open(&bench.config).unwrap();
     assert_eq!(network.once().unwrap(), Duration::from_secs(1), "files came, so the next check-in is soon");
     assert!(executor.step().unwrap());
     network.once().unwrap();

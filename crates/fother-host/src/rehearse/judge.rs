@@ -93,10 +93,15 @@ pub(super) fn newly_broken(before: &Observation, after: &Observation) -> Vec<Bre
         if before.answers.get(name) == Some(&CheckAnswer::Fine)
             && let CheckAnswer::Failed { why } | CheckAnswer::NoData { why } = answer
         {
-            out.push(Breakage { what: name.clone(), why: printable(why, WHY_CHARS_MAX) });
+            out.push(Breakage { what: name.clone(), why: marked(why, WHY_CHARS_MAX) });
         }
     }
     out
+}
+
+/// Foreign text of several lines, each cut to `chars_max` characters, with the marks of quoted lines.
+fn marked(text: &str, chars_max: usize) -> String {
+    text.lines().map(|line| printable(line, chars_max)).collect::<Vec<_>>().join("\n")
 }
 
 /// Checks that were not fine even before: what they watch is unknown.
@@ -104,7 +109,7 @@ pub(super) fn unanswered(before: &Observation) -> Vec<String> {
     let text = |(name, answer): (&String, &CheckAnswer)| match answer {
         CheckAnswer::Fine => None,
         CheckAnswer::Failed { why } | CheckAnswer::NoData { why } => {
-            Some(format!("the check {name} was not fine in the clone even before the update: {}", printable(why, 200)))
+            Some(format!("the check {name} was not fine in the clone even before the update: {}", marked(why, 200)))
         }
     };
     before.answers.iter().filter_map(text).collect()

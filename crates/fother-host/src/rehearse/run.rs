@@ -11,12 +11,12 @@ use super::{
 };
 use crate::{
     manifest::{EXEMPT, Manifest, Options, Strictness},
-    transact::{self, Progress, Transaction, units},
+    transact::{self, Progress, Public, Transaction, units},
     undo,
 };
 use fother_core::{
     rehearsal::{Breakage, Rehearsal, UndoProof, Verdict},
-    text::printable,
+    text::{printable, quoted},
 };
 use rustix::process::geteuid;
 use serde::Deserialize;
@@ -78,28 +78,8 @@ fn unknown(report: &mut Rehearsal, why: String) {
     }
 }
 
-fn empty(request: &RehearseRequest) -> Rehearsal {
-    Rehearsal {
-        base: request.base,
-        changes: request.changes.clone(),
-        verdict: Verdict::Passes,
-        reasons: Vec::new(),
-        breakages: Vec::new(),
-        footprint: Vec::new(),
-        restarts: Vec::new(),
-        reboot: Vec::new(),
-        conflicts: Vec::new(),
-        exercised: Vec::new(),
-        undo: UndoProof::default(),
-        moved: Vec::new(),
-        apply_ms: 0,
-        total_ms: 0,
-        space_bytes: 0,
-    }
-}
-
 fn once(request: &RehearseRequest, progress: &mut dyn FnMut(Progress)) -> Rehearsal {
-    let mut report = empty(request);
+    let mut report = Rehearsal::begun(request.base, request.changes.clone());
     stop_stale(&request.work);
     clean(&request.work);
     let result = can_hold_upper(&request.work).map_err(Error::Clone).and_then(|()| {
@@ -139,14 +119,7 @@ fn session(request: &RehearseRequest, report: &mut Rehearsal, progress: &mut dyn
     let layers = Layers::mount(&request.work)?;
     let exchange = request.work.join("exchange");
     DirBuilder::new().mode(0o700).create(&exchange).map_err(io_at(exchange.display().to_string()))?;
-    let tx = Transaction {
-        changes: request.changes.clone(),
-        debs: request.debs.clone(),
-        work: PathBuf::new(),
-        conffiles: request.conffiles,
-        lock_wait_s: 30,
-        space_bytes: 0,
-    };
+    let tx = transaction(request);
     report.conflicts = transact::conffile_conflicts(&layers.merged, &tx)?;
     report.reasons.extend(layers.left_out.iter().map(|what| format!("not in the clone: {what}")));
     put(&exchange, "order.json", &Order { tx, checks: request.checks.clone() })?;
@@ -159,7 +132,7 @@ fn session(request: &RehearseRequest, report: &mut Rehearsal, progress: &mut dyn
     progress(Progress::new("upgrade", 0, "upgrading the clone"));
     talk.order("go-apply")?;
     let after: After = talk.answer("after.json")?;
-    judge_after(report, &before, &after, talk.clone.booted);
+    judge_after(request, report, &before, &after, talk.clone.booted);
     if after.trouble.is_some() {
         return Ok(());
     }
@@ -168,7 +141,7 @@ fn session(request: &RehearseRequest, report: &mut Rehearsal, progress: &mut dyn
     undo_and_compare(report, &layers, &mut talk, (&before, data), request)
 }
 
-fn judge_after(report: &mut Rehearsal, before: &Observation, after: &After, booted: bool) {
+fn judge_after(request: &RehearseRequest, report: &mut Rehearsal, before: &Observation, after: &After, booted: bool) {
     let on_host = if units::systemd_runs() { units::show().unwrap_or_default() } else { BTreeMap::new() };
     report.exercised = judge::exercised(before, &after.seen, &on_host);
     if !units::systemd_runs() {
@@ -182,12 +155,14 @@ fn judge_after(report: &mut Rehearsal, before: &Observation, after: &After, boot
         if report.exercised.is_empty() { report.reasons.push(why) } else { unknown(report, why) }
     }
     if let Some(trouble) = &after.trouble {
-        let why = printable_lines(trouble);
+        // The clone's own marks do not count: its packages could have made them.
+        let public = Public::of(&transaction(request));
+        let why = quoted(trouble, |line| public.knows(line));
         if after.failed {
             report.verdict = Verdict::Breaks;
             report.breakages.push(Breakage { what: after.package.clone().unwrap_or_else(|| "the package manager".to_owned()), why });
         } else {
-            unknown(report, format!("the transaction did not start in the clone: {why}"));
+            unknown(report, format!("the transaction did not start in the clone:\n{why}"));
         }
     }
     if after.failed || after.trouble.is_none() {
@@ -201,7 +176,7 @@ fn judge_after(report: &mut Rehearsal, before: &Observation, after: &After, boot
         report.reasons.extend(applied.notes.iter().map(|note| printable(note, 300)));
         for restart in applied.restarts.iter().filter(|restart| !restart.ok) {
             if !report.breakages.iter().any(|known| known.what == restart.unit) {
-                report.breakages.push(Breakage { what: restart.unit.clone(), why: printable_lines(&restart.note) });
+                report.breakages.push(Breakage { what: restart.unit.clone(), why: marked(&restart.note) });
             }
         }
     }
@@ -216,8 +191,20 @@ fn judge_after(report: &mut Rehearsal, before: &Observation, after: &After, boot
     }
 }
 
-fn printable_lines(text: &str) -> String {
+/// Text of ours in which quoted lines keep their marks.
+fn marked(text: &str) -> String {
     text.lines().map(|line| printable(line, 500)).collect::<Vec<_>>().join("\n")
+}
+
+fn transaction(request: &RehearseRequest) -> Transaction {
+    Transaction {
+        changes: request.changes.clone(),
+        debs: request.debs.clone(),
+        work: PathBuf::new(),
+        conffiles: request.conffiles,
+        lock_wait_s: 30,
+        space_bytes: 0,
+    }
 }
 
 fn undo_and_compare(
@@ -308,11 +295,11 @@ impl Talk<'_> {
                     .map_err(|error| Error::Clone(format!("gave an answer in {name} that cannot be read: {error}")));
             }
             if !self.clone.alive() && !path.exists() {
-                return Err(Error::Clone(format!("stopped before {name}: {}", self.last_words())));
+                return Err(Error::Clone(format!("stopped before {name}:\n{}", self.last_words())));
             }
             if Instant::now() >= self.deadline {
                 return Err(Error::Clone(format!(
-                    "took longer than {} s (waiting for {name}): {}",
+                    "took longer than {} s (waiting for {name}):\n{}",
                     self.request.limits.time_s,
                     self.last_words()
                 )));
@@ -338,7 +325,7 @@ impl Talk<'_> {
     fn last_words(&self) -> String {
         let logs = ["driver.log", "nspawn.log"].map(|name| read_bounded(&self.exchange.join(name)).ok().flatten().unwrap_or_default());
         let text = logs.map(|log| String::from_utf8_lossy(&log[log.len().saturating_sub(2_000)..]).into_owned()).concat();
-        printable(text.trim(), 2_000)
+        quoted(&text, |_| false)
     }
 
     fn stop(&mut self) {

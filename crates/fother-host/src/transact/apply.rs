@@ -11,12 +11,22 @@ use crate::undo::{self, OnConflict, RestoreReport};
 use fother_core::rehearsal::FootprintEntry;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fs, io::Write, path::Path, path::PathBuf, time::Instant};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::Write,
+    path::Path,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 /// Largest request file, in bytes.
 const REQUEST_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// How long recovery waits for a package manager that outlived its transaction, in seconds.
 const RECOVER_WAIT_S: u64 = 300;
+
+/// How long killed processes of a transaction may take to end.
+const LEFTOVERS_END_WITHIN: Duration = Duration::from_secs(30);
 
 /// Everything that one transaction needs; written to disk by the agent and carried out in a unit of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +54,9 @@ pub struct ApplyResult {
     pub applied: Option<Applied>,
     /// Why it was not done.
     pub error: Option<String>,
+    /// Where everything was put back: paths that were read anew afterwards and compared with their pre-images.
+    #[serde(default)]
+    pub compared: u64,
 }
 
 /// Where recovery has brought a transaction.
@@ -88,6 +101,9 @@ pub fn apply(request: &ApplyRequest, progress: &mut dyn FnMut(Progress)) -> Resu
             finish(request, &active, applied, progress)
         }
         Err((package, output)) => {
+            // Where apt itself was killed, dpkg and its scripts go on without it.
+            stop_leftovers(&request.id)?;
+            dpkg::wait_for_locks(RECOVER_WAIT_S)?;
             let differences = put_back(request, &active, &output, progress)?;
             Err(if differences.is_empty() { ApplyError::Failed { package, output } } else { ApplyError::NotUndone { output, differences } })
         }
@@ -180,12 +196,12 @@ fn put_back(
     progress(Progress::new("undo", 0, "putting everything back"));
     append(&request.journal, &Step::Undoing { why: why.to_owned(), on_conflict: OnConflict::Overwrite })?;
     undo::restore(Path::new("/"), &request.undo_archive, OnConflict::Overwrite)?;
-    let differences = undo::verify(Path::new("/"), &request.undo_archive)?;
+    let comparison = undo::compare(Path::new("/"), &request.undo_archive)?;
     units::restart_after_undo(active, false, progress)?;
-    if differences.is_empty() {
-        append(&request.journal, &Step::Undone)?;
+    if comparison.differences.is_empty() {
+        append(&request.journal, &Step::Undone { compared: comparison.paths })?;
     }
-    Ok(differences)
+    Ok(comparison.differences)
 }
 
 /// Brings a transaction that was killed at any point to exactly before or exactly after.
@@ -205,9 +221,9 @@ pub fn recover(request: &ApplyRequest, progress: &mut dyn FnMut(Progress)) -> Re
     let done = steps.iter().find_map(|step| if let Step::Restarted { applied } = step { Some(applied.clone()) } else { None });
     let before = Ok(Recovered { outcome: Outcome::Before, applied: None });
     match steps.last() {
-        None | Some(Step::Intent { .. } | Step::Captured | Step::Abandoned { .. } | Step::Undone) => before,
+        None | Some(Step::Intent { .. } | Step::Captured | Step::Abandoned { .. } | Step::Undone { .. }) => before,
         Some(Step::Started { .. }) => {
-            stop_leftovers(&request.id);
+            stop_leftovers(&request.id)?;
             dpkg::wait_for_locks(RECOVER_WAIT_S)?;
             hooks::remove()?;
             let differences = put_back(request, &active, "killed while the package manager ran", progress)?;
@@ -233,7 +249,7 @@ pub fn recover(request: &ApplyRequest, progress: &mut dyn FnMut(Progress)) -> Re
     }
 }
 
-/// Undoes a finished transaction: files, then the units, with proof.
+/// Undoes a transaction, also one that nobody could finish or recover: files, then the units, with proof.
 ///
 /// # Errors
 /// [`crate::undo::UndoError::Conflicts`] with nothing changed; [`ApplyError::NotUndone`] with the paths that differ.
@@ -248,12 +264,22 @@ pub fn undo_transaction(
     }
     let steps = steps(journal)?;
     match steps.last() {
-        Some(Step::Undone) => return Ok(RestoreReport { already: true, ..RestoreReport::default() }),
+        Some(Step::Undone { compared }) => return Ok(RestoreReport { compared: *compared, ..undo::restored_before(archive)? }),
         Some(Step::Sealed | Step::Undoing { .. }) => {}
-        Some(_) => return Err(ApplyError::Request("the transaction was not finished; recover it".to_owned())),
+        Some(Step::Started { .. } | Step::Done { .. } | Step::Restarted { .. }) => {
+            if let Some(Step::Intent { id }) = steps.first() {
+                stop_leftovers(id)?;
+            }
+        }
+        Some(Step::Intent { .. } | Step::Captured | Step::Abandoned { .. }) => return Ok(RestoreReport::default()),
         None => return Err(ApplyError::Request(format!("{} knows of no transaction", journal.display()))),
     }
     dpkg::wait_for_locks(RECOVER_WAIT_S)?;
+    hooks::remove()?;
+    if !matches!(steps.last(), Some(Step::Sealed | Step::Undoing { .. })) {
+        // Never sealed: nothing but the transaction itself can have written there since.
+        append(journal, &Step::Undoing { why: "asked for before it was finished".to_owned(), on_conflict: OnConflict::Overwrite })?;
+    }
     if steps.last() == Some(&Step::Sealed) {
         let conflicts = undo::conflicts(Path::new("/"), archive)?;
         if on_conflict == OnConflict::Refuse && !conflicts.is_empty() {
@@ -263,7 +289,8 @@ pub fn undo_transaction(
     }
     let active =
         steps.iter().find_map(|step| if let Step::Started { active, .. } = step { Some(active.clone()) } else { None }).unwrap_or_default();
-    go_back(journal, archive, on_conflict, &active, true, progress)
+    let mapping = steps.iter().any(|step| matches!(step, Step::Done { .. }));
+    go_back(journal, archive, on_conflict, &active, mapping, progress)
 }
 
 fn go_back(
@@ -275,30 +302,46 @@ fn go_back(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<RestoreReport, ApplyError> {
     progress(Progress::new("undo", 0, "putting everything back"));
-    let report = undo::restore(Path::new("/"), archive, on_conflict)?;
-    let mut differences = undo::verify(Path::new("/"), archive)?;
+    let mut report = undo::restore(Path::new("/"), archive, on_conflict)?;
+    let undo::Comparison { paths, mut differences } = undo::compare(Path::new("/"), archive)?;
+    report.compared = paths;
     differences.retain(|line| !report.left.iter().any(|path| line.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with(": "))));
     progress(Progress::new("undo", 70, "restarting services"));
     units::restart_after_undo(active, mapping, progress)?;
     if !differences.is_empty() {
         return Err(ApplyError::NotUndone { output: "undo".to_owned(), differences });
     }
-    append(journal, &Step::Undone)?;
+    append(journal, &Step::Undone { compared: report.compared })?;
     Ok(report)
 }
 
-/// Ends what a killed transaction has left running: every process that carries its mark. They are ours.
-fn stop_leftovers(id: &str) {
+/// Ends what a killed transaction has left running: every process that carries its mark, until there is none. They are ours.
+fn stop_leftovers(id: &str) -> Result<(), ApplyError> {
     let mark = format!("{MARK}={id}");
-    for pid in fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
-        let Ok(environment) = fs::read(format!("/proc/{pid}/environ")) else { continue };
-        if environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
-            && let Some(pid) = Pid::from_raw(pid)
-            && pid != rustix::process::getpid()
-        {
-            let _ = kill_process(pid, Signal::KILL);
+    let until = Instant::now() + LEFTOVERS_END_WITHIN;
+    loop {
+        // One may have started another between two looks.
+        let found = marked(&mark);
+        if found.is_empty() {
+            return Ok(());
         }
+        if Instant::now() >= until {
+            let pids: Vec<String> = found.iter().map(|pid| pid.as_raw_nonzero().to_string()).collect();
+            return Err(ApplyError::Request(format!("processes {} of the transaction do not end", pids.join(", "))));
+        }
+        found.into_iter().for_each(|pid| _ = kill_process(pid, Signal::KILL));
+        std::thread::sleep(super::POLL);
     }
+}
+
+/// Living processes other than this one with this variable in their environment; those that have ended have none.
+fn marked(mark: &str) -> Vec<Pid> {
+    let pids = fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let carries = |pid: &i32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|variable| variable == mark.as_bytes())
+    };
+    pids.filter(carries).filter_map(Pid::from_raw).filter(|pid| *pid != rustix::process::getpid()).collect()
 }
 
 /// Entry of the hidden subcommand that a unit of its own runs: carries out, or recovers, the request in a file; `result.json` beside it says what became of it.
@@ -323,11 +366,15 @@ pub fn run_from_file(path: &Path) -> Result<ApplyResult, ApplyError> {
     } else {
         recover(&request, &mut progress)
     };
+    let compared = compared(&request.journal)?;
     let result = match result {
-        Ok(Recovered { outcome, applied }) => ApplyResult { id: request.id, outcome: Some(outcome), applied, error: None },
+        Ok(Recovered { outcome, applied }) => {
+            let error = (outcome == Outcome::Before).then(|| why_before(&request.journal));
+            ApplyResult { id: request.id, outcome: Some(outcome), applied, error, compared }
+        }
         Err(error) => {
             let outcome = (error.unchanged() && !in_between(&request.journal)).then_some(Outcome::Before);
-            ApplyResult { id: request.id, outcome, applied: None, error: Some(error.to_string()) }
+            ApplyResult { id: request.id, outcome, applied: None, error: Some(error.to_string()), compared }
         }
     };
     let bytes = serde_json::to_vec(&result).map_err(|error| ApplyError::Request(error.to_string()))?;
@@ -335,9 +382,28 @@ pub fn run_from_file(path: &Path) -> Result<ApplyResult, ApplyError> {
     Ok(result)
 }
 
+/// Paths that were compared where the journal ends with everything put back.
+fn compared(journal: &Path) -> Result<u64, ApplyError> {
+    Ok(match steps(journal)?.last() {
+        Some(Step::Undone { compared }) => *compared,
+        _ => 0,
+    })
+}
+
+/// Why a recovered transaction ended where it began, as its journal tells it.
+fn why_before(journal: &Path) -> String {
+    let steps = steps(journal).unwrap_or_default();
+    let why = steps.iter().rev().find_map(|step| match step {
+        Step::Undoing { why, .. } => Some(format!("{why}; everything was put back")),
+        Step::Abandoned { why } => Some(why.clone()),
+        _ => None,
+    });
+    why.unwrap_or_else(|| "killed before anything was changed".to_owned())
+}
+
 /// Whether the journal says that something was begun and neither finished nor undone.
 fn in_between(journal: &Path) -> bool {
-    let settled = |step: &Step| matches!(step, Step::Intent { .. } | Step::Captured | Step::Abandoned { .. } | Step::Undone);
+    let settled = |step: &Step| matches!(step, Step::Intent { .. } | Step::Captured | Step::Abandoned { .. } | Step::Undone { .. });
     steps(journal).map_or(true, |steps| steps.last().is_some_and(|step| !settled(step)))
 }
 

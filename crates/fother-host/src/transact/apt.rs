@@ -1,7 +1,7 @@
 //! apt-get with nothing but our own archive, no preferences, no hooks of the host's, and no questions; runs apt and dpkg on `/`.
 
-use super::{ApplyError, ConffilePolicy, Progress, TRANSACTION_S_MAX, Transaction, command, io_at};
-use fother_core::text::printable;
+use super::{ApplyError, ConffilePolicy, Progress, Public, TRANSACTION_S_MAX, Transaction, command, io_at};
+use fother_core::text::{printable, quoted};
 use std::{
     collections::BTreeSet,
     fs::{self, File, OpenOptions},
@@ -86,9 +86,15 @@ impl<'a> Apt<'a> {
         let ended = command::wait(&mut child, Duration::from_secs(TRANSACTION_S_MAX), &mut each).map_err(tail)?;
         match ended {
             Some(status) if status.success() => Ok(()),
-            Some(_) => Err((failed, command::tail(&log))),
-            None => Err((failed, format!("stopped after {TRANSACTION_S_MAX} s\n{}", command::tail(&log)))),
+            Some(_) => Err((failed, self.said(&log))),
+            None => Err((failed, format!("stopped after {TRANSACTION_S_MAX} s\n{}", self.said(&log)))),
         }
+    }
+
+    /// The last lines of the package manager and of the packages' scripts, marked by whether they may leave the host.
+    fn said(&self, log: &Path) -> String {
+        let public = Public::of(self.tx);
+        quoted(&command::tail(log), |line| public.knows(line))
     }
 
     /// A file that apt appends its progress to, and its reader; a pipe would stay open in daemons that scripts start.

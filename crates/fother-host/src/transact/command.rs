@@ -1,7 +1,7 @@
 //! Running other programs with a clean environment, no input, and bounded time and output; starts processes.
 
 use super::{ApplyError, io_at};
-use fother_core::text::printable;
+use fother_core::text::{printable, quoted};
 use std::{
     fs::File,
     io::{Read, Seek, SeekFrom},
@@ -47,10 +47,15 @@ pub(crate) fn wait(child: &mut Child, limit: Duration, mut each: impl FnMut()) -
     }
 }
 
-/// Runs a program to its end and returns its output; any failure carries the last lines.
+/// Runs a program to its end and returns its output; any failure carries the last lines, marked as the host's own.
 pub(crate) fn output(command: &mut Command, limit_s: u64) -> Result<String, ApplyError> {
     let (ok, text, tail) = lenient(command, limit_s)?;
-    if ok { Ok(text) } else { Err(ApplyError::Tool { program: command.get_program().to_string_lossy().into_owned(), output: tail }) }
+    if ok {
+        return Ok(text);
+    }
+    let said = quoted(&tail, |_| false);
+    let output = if said.is_empty() { "it said nothing; it may have been killed".to_owned() } else { said };
+    Err(ApplyError::Tool { program: command.get_program().to_string_lossy().into_owned(), output })
 }
 
 /// Runs a program to its end: whether it succeeded, what it printed, and the last lines of its errors.

@@ -154,7 +154,7 @@ pub(super) fn package_paths(tx: &Transaction) -> Result<BTreeSet<String>, ApplyE
             }
         }
         if let Some(deb) = repo::deb(&tx.debs, change) {
-            each_file(&deb, |path, _| {
+            each_file(&deb, Part::Files, |path, _| {
                 files.insert(path);
                 Ok(true)
             })?;
@@ -165,14 +165,27 @@ pub(super) fn package_paths(tx: &Transaction) -> Result<BTreeSet<String>, ApplyE
     Ok(files.iter().flat_map(|path| suffixes[..if conffile(path) { 5 } else { 3 }].iter().map(move |end| format!("{path}{end}"))).collect())
 }
 
+/// The two archives in a package.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Maintainer scripts and control data.
+    Control,
+    /// What is unpacked.
+    Files,
+}
+
 /// Calls `each` for every entry of a package with its absolute path, until it answers `false`.
-fn each_file(
+pub(super) fn each_file(
     deb: &Path,
+    part: Part,
     mut each: impl FnMut(String, &mut tar::Entry<'_, ChildStdout>) -> std::io::Result<bool>,
 ) -> Result<(), ApplyError> {
     let fail = || io_at(deb.display().to_string());
-    let mut child =
-        command::tool("dpkg-deb").arg("--fsys-tarfile").arg(deb).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(fail())?;
+    let option = match part {
+        Part::Control => "--ctrl-tarfile",
+        Part::Files => "--fsys-tarfile",
+    };
+    let mut child = command::tool("dpkg-deb").arg(option).arg(deb).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(fail())?;
     let Some(stdout) = child.stdout.take() else { return Err(ApplyError::Request("no output of dpkg-deb".to_owned())) };
     let mut archive = tar::Archive::new(stdout);
     let mut stopped = false;
@@ -231,7 +244,7 @@ fn conflict(
     let now = md5(&current)?;
     let Some(deb) = (now != recorded).then(|| repo::deb(&tx.debs, change)).flatten() else { return Ok(None) };
     let mut brought = None;
-    each_file(&deb, |path, entry| {
+    each_file(&deb, Part::Files, |path, entry| {
         if path == file && entry.header().entry_type().is_file() {
             let mut bytes = Vec::new();
             entry.take(CONFFILE_BYTES_MAX).read_to_end(&mut bytes)?;
@@ -256,28 +269,14 @@ fn md5(path: &Path) -> Result<String, ApplyError> {
     Ok(text.trim_start_matches('\\').split(' ').next().unwrap_or_default().to_owned())
 }
 
-/// A diff that may leave the host: bounded, without control characters, and without the values of what looks like a secret.
+/// A diff for the host's own people: bounded, without control characters. [`fother_core::text::outgoing_diff`] makes it fit to leave the host.
 fn shown(diff: &str) -> String {
-    let secret = |line: &str| {
-        let low = line.to_lowercase();
-        ["passw", "secret", "token", "apikey", "api_key", "private", "credential"].iter().any(|word| low.contains(word))
-    };
-    let line = |line: &str| {
-        let end = line.find(['=', ':', ' ']).filter(|at| *at > 0).unwrap_or(line.len().min(1));
-        if secret(line) { format!("{} [withheld]", printable(&line[..end], 60)) } else { printable(line, DIFF_LINE_CHARS_MAX) }
-    };
-    diff.lines().take(DIFF_LINES_MAX).map(line).collect::<Vec<_>>().join("\n")
+    diff.lines().take(DIFF_LINES_MAX).map(|line| printable(line, DIFF_LINE_CHARS_MAX)).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn diffs_are_shown_without_secrets() {
-        let shown = shown("--- a\n+password = hunter2\n-listen 80\n+ token: abc\n");
-        assert_eq!(shown, "--- a\n+password [withheld]\n-listen 80\n+ [withheld]");
-    }
 
     #[test]
     fn a_lock_held_by_another_process_is_named() {

@@ -55,7 +55,10 @@ pub enum Step {
         on_conflict: crate::undo::OnConflict,
     },
     /// Everything is back.
-    Undone,
+    Undone {
+        /// Paths that were read anew and compared with their pre-images.
+        compared: u64,
+    },
 }
 
 /// Appends a step and returns once it is on disk.

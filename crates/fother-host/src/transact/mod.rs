@@ -8,6 +8,7 @@ mod command;
 mod dpkg;
 mod hooks;
 mod journal;
+mod public;
 mod repo;
 pub mod units;
 
@@ -18,6 +19,7 @@ pub use units::systemd_runs;
 
 pub(crate) use apply::execute;
 pub(crate) use command::{POLL, lenient, output, tool};
+pub(crate) use public::Public;
 
 use crate::undo::UndoError;
 use fother_core::{rehearsal::ConfigConflict, resolution::PackageChange};
@@ -142,7 +144,7 @@ pub enum ApplyError {
         source: io::Error,
     },
     /// A program that is needed failed; nothing was changed.
-    #[error("{program} failed: {output}")]
+    #[error("{program} failed:\n{output}")]
     Tool {
         /// Which.
         program: String,
@@ -182,15 +184,15 @@ pub enum ApplyError {
     #[error("{} configuration files conflict and the policy says stop: {}", .0.len(), .0.first().map_or("", |conflict| &conflict.path))]
     Conffiles(Vec<ConfigConflict>),
     /// The package manager failed and everything was put back.
-    #[error("the upgrade failed{}: {output}; everything is as before", .package.as_ref().map_or_else(String::new, |name| format!(" at {name}")))]
+    #[error("the upgrade failed{}; everything is as before:\n{output}", .package.as_ref().map_or_else(String::new, |name| format!(" at {name}")))]
     Failed {
         /// The package that the package manager named.
         package: Option<String>,
-        /// Last lines of output.
+        /// Last lines of output, quoted ([`fother_core::text::quoted`]).
         output: String,
     },
     /// The package manager failed and not everything could be put back.
-    #[error("the upgrade failed ({output}) and these paths are not as before: {}; run the undo again", .differences.join("; "))]
+    #[error("the upgrade failed and these paths are not as before: {}; run the undo again:\n{output}", .differences.join("; "))]
     NotUndone {
         /// Last lines of output.
         output: String,

@@ -12,6 +12,8 @@ use std::{
 
 /// Longest time that one unit may take to restart, in seconds.
 const RESTART_S_MAX: u64 = 120;
+/// A restart that failed sooner than this is tried once more.
+const RESTART_AGAIN_WITHIN: Duration = Duration::from_secs(10);
 const SHOW_S_MAX: u64 = 30;
 /// How long a restarted unit may take until it is active, in seconds.
 const SETTLE_S_MAX: u64 = 30;
@@ -211,13 +213,22 @@ pub(super) fn restart_all(wanted: &BTreeMap<String, &str>, applied: &mut Applied
     }
 }
 
-fn restart(unit: &str, why: &str) -> Restart {
-    let result = command::lenient(command::tool("systemctl").args(["restart", "--", unit]), RESTART_S_MAX);
-    let trouble = match result {
+/// One `systemctl restart`: what went wrong, if anything did.
+fn restart_once(unit: &str) -> Option<String> {
+    match command::lenient(command::tool("systemctl").args(["restart", "--", unit]), RESTART_S_MAX) {
         Ok((true, _, _)) => None,
-        Ok((false, _, tail)) => Some(tail),
+        Ok((false, _, tail)) => Some(if tail.is_empty() { "systemctl was ended".to_owned() } else { tail }),
         Err(error) => Some(error.to_string()),
-    };
+    }
+}
+
+fn restart(unit: &str, why: &str) -> Restart {
+    let begin = Instant::now();
+    let mut trouble = restart_once(unit);
+    // systemctl may have been killed before it asked for anything; where it took its time, it has asked.
+    if trouble.is_some() && begin.elapsed() < RESTART_AGAIN_WITHIN {
+        trouble = restart_once(unit);
+    }
     let deadline = Instant::now() + Duration::from_secs(SETTLE_S_MAX);
     let active = loop {
         let text = command::lenient(command::tool("systemctl").args(["is-active", "--", unit]), SHOW_S_MAX)

@@ -1,7 +1,7 @@
 //! Making, sealing and comparing an undo archive; writes only below the archive's own directory.
 
 use super::{
-    CAPTURE_PATHS_MAX, Conflict, Report, UndoError, at, at_path,
+    CAPTURE_PATHS_MAX, Comparison, Conflict, Report, UndoError, at, at_path,
     restore::load_plan,
     snapshot::{Depth, Kind, NOTHING, Seen, State, look_at},
 };
@@ -152,19 +152,28 @@ pub(super) fn conflicts_of(captured: &Captured, sealed: &BTreeMap<String, State>
 }
 
 /// In what the present state differs from the captured one, a line per path; empty: everything is exactly as before.
+///
+/// # Errors
+/// As for [`compare`].
+pub fn verify(root: &Path, archive: &Path) -> Result<Vec<String>, UndoError> {
+    compare(root, archive).map(|comparison| comparison.differences)
+}
+
+/// Reads every path that the transaction touched anew, content included, and compares it with its pre-image.
 /// Once the archive is sealed, paths that the transaction did not touch do not count: what became of them is the doing of others.
 ///
 /// # Errors
 /// Where the archive is not complete or a path cannot be read.
-pub fn verify(root: &Path, archive: &Path) -> Result<Vec<String>, UndoError> {
+pub fn compare(root: &Path, archive: &Path) -> Result<Comparison, UndoError> {
     let captured = load(archive)?;
     let now = present(root, &captured)?;
-    let mut out = Vec::new();
+    let (mut out, mut paths) = (Vec::new(), 0);
     let (ours, plan) = (load_sealed(archive)?.map(|sealed| touched(&captured, &sealed)), load_plan(archive)?.unwrap_or_default());
     for (path, after) in &now {
         if ours.as_ref().is_some_and(|ours| !ours.contains(path)) {
             continue;
         }
+        paths += 1;
         let before = captured.paths.get(path).unwrap_or(&NOTHING);
         let what = before.differences(after, !plan.keep_time.contains_key(path));
         if !what.is_empty() {
@@ -183,16 +192,7 @@ pub fn verify(root: &Path, archive: &Path) -> Result<Vec<String>, UndoError> {
             out.push(format!("{path}: no longer the same file as {first}"));
         }
     }
-    Ok(out)
-}
-
-/// How many paths [`verify`] compares: once the archive is sealed those that the transaction touched, before that every captured one.
-///
-/// # Errors
-/// Where the archive is not complete or was altered.
-pub fn compared(archive: &Path) -> Result<u64, UndoError> {
-    let captured = load(archive)?;
-    Ok(load_sealed(archive)?.map_or(captured.paths.len(), |sealed| touched(&captured, &sealed).len()) as u64)
+    Ok(Comparison { paths, differences: out })
 }
 
 /// The present state of every captured path, and of whatever else is in the captured trees.

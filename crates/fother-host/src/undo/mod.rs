@@ -11,7 +11,7 @@ pub mod snapshot;
 mod tests;
 
 pub(crate) use archive::{Parents, below};
-pub use archive::{capture, compared, conflicts, is_captured, is_restored, manifest_digest, paths, seal, verify};
+pub use archive::{capture, compare, conflicts, is_captured, is_restored, manifest_digest, paths, seal, verify};
 pub use restore::{restore, restored_before};
 pub use snapshot::{Kind, State};
 
@@ -62,6 +62,18 @@ pub struct RestoreReport {
     pub left: Vec<String>,
     /// The archive had been restored before; nothing was done.
     pub already: bool,
+    /// Paths that were read anew after the restoration and compared with their pre-images; 0 where nobody compared.
+    #[serde(default)]
+    pub compared: u64,
+}
+
+/// What is there now, compared with the pre-images.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Comparison {
+    /// Paths that were read anew and compared: content, kind, mode, owner, times, attributes, links.
+    pub paths: u64,
+    /// A line per path that differs.
+    pub differences: Vec<String>,
 }
 
 /// Why an archive could not be made or used.

@@ -19,14 +19,14 @@ struct Running {
     web: SocketAddr,
     dir: tempfile::TempDir,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<Result<(), crate::Error>>>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         drop(self.stop.take());
-        let ended = self.thread.take().unwrap().join();
-        assert!(ended.is_ok() || std::thread::panicking());
+        let ended = self.thread.take().map(JoinHandle::join);
+        assert!(ended.is_none_or(|ended| matches!(ended, Ok(Ok(())))) || std::thread::panicking());
     }
 }
 
@@ -51,7 +51,7 @@ fn start() -> Running {
     let web = options.web_listener.as_ref().unwrap().local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let archives = canned(dir.path());
-    let thread = std::thread::spawn(move || run_with(options, archives, async { drop(stopped.await) }).unwrap());
+    let thread = std::thread::spawn(move || run_with(options, archives, async { drop(stopped.await) }));
     let running = Running { agents, web, dir, stop: Some(stop), thread: Some(thread) };
     let began = Instant::now();
     while UnixStream::connect(running.dir.path().join("run").join(SOCKET)).is_err() {
@@ -141,6 +141,17 @@ fn blobs_are_taken_under_their_own_digest_kind_and_form_only() {
     let package = fother_core::Digest::of_file(b"package").hex();
     let (status, _, bytes) = read(&format!("GET /agent/v1/files/{package}"));
     assert_eq!((status, &bytes[..]), (200, &b"package"[..]));
+    // A header of our own goes in through the request line.
+    let rest = |range: &str| read(&format!("GET /agent/v1/files/{package} HTTP/1.1\r\nRange: {range}\r\nX-Rest:"));
+    let (status, head, bytes) = rest("bytes=3-");
+    assert_eq!((status, &bytes[..]), (206, &b"kage"[..]));
+    assert!(head.to_ascii_lowercase().contains("content-range: bytes 3-6/7"), "{head}");
+    let (status, head, bytes) = rest("bytes=7-");
+    assert_eq!((status, bytes.len()), (416, 0));
+    assert!(head.to_ascii_lowercase().contains("content-range: bytes */7"), "{head}");
+    for whole in ["bytes=-3", "bytes=0-1,3-4", "lines=1-", "bytes=x-"] {
+        assert_eq!(rest(whole).2, b"package", "{whole}");
+    }
     let (status, _, _) =
         ask(server.agents, &own, "POST /agent/v1/check-in", &vec![b'x'; 2 << 20]).unwrap_or((413, String::new(), Vec::new()));
     assert_eq!(status, 413);
@@ -165,4 +176,27 @@ fn the_socket_answers_in_problems_and_the_page_to_localhost_only() {
     assert_eq!(page("evil.invalid").0, 421);
     let changing = exchange(&mut TcpStream::connect(server.web).unwrap(), "localhost", "POST /api/v1/tokens", b"{}").unwrap();
     assert_eq!(changing.0, 404);
+}
+
+#[test]
+fn a_second_server_on_one_data_directory_is_refused_and_named_the_first() {
+    let server = start();
+    let again = crate::engine::Engine::open(&server.dir.path().join("data"), policy(), trust(), canned(server.dir.path()));
+    let Err(error @ crate::Error::Taken { .. }) = again.map(drop) else { panic!() };
+    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+    server.token();
+}
+
+#[test]
+fn a_server_whose_log_was_taken_over_ends_and_says_by_whom() {
+    let mut server = start();
+    let data = server.dir.path().join("data");
+    // As on a file system whose locks do not reach the other machine.
+    std::fs::remove_file(data.join(crate::sole::LOCK)).unwrap();
+    let _other = crate::engine::Engine::open(&data, policy(), trust(), canned(server.dir.path())).unwrap();
+    // Whether it still answers before it ends does not matter.
+    let mut stream = UnixStream::connect(server.dir.path().join("run").join(SOCKET)).unwrap();
+    let _ = exchange(&mut stream, "localhost", "POST /api/v1/tokens", br#"{"labels":{}}"#);
+    let ended = server.thread.take().unwrap().join().unwrap();
+    assert!(matches!(ended, Err(crate::Error::Taken { .. })), "{ended:?}");
 }

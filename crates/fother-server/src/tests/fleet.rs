@@ -1,18 +1,21 @@
 //! What the tests share: a policy, people with keys, a stand-in for mirrors, scripted hosts, an HTTP client over TLS.
 
-use crate::{Archives, Submit, agents::take_check_in, engine::Engine};
+use crate::{Archives, Draft, Error, PackageError, Submit, agents::take_check_in, engine::Engine};
+use ed25519_dalek::SigningKey;
 use fother_core::{
     Digest, Timestamp,
-    approval::{NAMESPACE, Trust},
+    approval::{AUTHOR_NAMESPACE, NAMESPACE, Trust},
     canonical,
+    checkpoint::{self, Note, VerifierKey},
     directive::{Directive, Order, SignedDirective},
     id::{ChangeId, DirectiveId, HostId, RolloutId, TransactionId},
     inventory::{Distribution, Inventory, Labels, Reboot},
     package::{Offer, UpdateClass},
     policy::{self, Policy},
     protocol::{CheckIn, CheckInAnswer, Enrol, Enrolled, Outcome, Report, Token, VERSION},
-    rehearsal::{Rehearsal, UndoProof, Verdict},
+    rehearsal::{Exercised, Rehearsal, Verdict},
     resolution::{PackageChange, Resolution},
+    witness,
 };
 use fother_feeds::{archive::Snapshot, release::Release};
 use rcgen::{CertificateParams, KeyPair};
@@ -58,6 +61,10 @@ fn key(seed: u8) -> PrivateKey {
     PrivateKey::from(Ed25519Keypair::from_seed(&[seed; 32]))
 }
 
+pub(super) fn public(seed: u8) -> String {
+    key(seed).public_key().to_openssh().unwrap()
+}
+
 pub(super) fn signed(seed: u8, namespace: &str, bytes: &[u8]) -> String {
     key(seed).sign(namespace, HashAlg::Sha256, bytes).unwrap().to_pem(LineEnding::LF).unwrap()
 }
@@ -96,8 +103,8 @@ impl Archives for Canned {
         1
     }
 
-    fn package(&self, _: &[Snapshot], name: &str, offer: &Offer) -> Result<PathBuf, String> {
-        if offer.uri == URI { Ok(self.0.clone()) } else { Err(format!("no signed index offers {name}")) }
+    fn package(&self, _: &[Snapshot], name: &str, offer: &Offer) -> Result<PathBuf, PackageError> {
+        if offer.uri == URI { Ok(self.0.clone()) } else { Err(PackageError::NotOffered(format!("no signed index offers {name}"))) }
     }
 
     fn file(&self, sha256: Digest) -> Option<PathBuf> {
@@ -166,20 +173,53 @@ pub(super) struct Host {
     pub(super) seen: u64,
     pub(super) next: u64,
     pub(super) pending: Vec<Report>,
+    /// The newest checkpoint, cosigned.
+    pub(super) note: Option<String>,
+    /// What its rehearsals exercise.
+    pub(super) exercised: Vec<Exercised>,
     /// How often each transaction was carried out.
     pub(super) done: BTreeMap<TransactionId, u32>,
+}
+
+/// The key that a scripted host cosigns with.
+fn cosigning(hostname: &str) -> SigningKey {
+    SigningKey::from_bytes(&Digest::of_file(hostname.as_bytes()).0)
+}
+
+fn cosigner(key: &SigningKey) -> String {
+    Digest(key.verifying_key().to_bytes()).hex()
 }
 
 pub(super) fn enrolment(token: &str, hostname: &str) -> (Enrol, KeyPair) {
     let key = KeyPair::generate().unwrap();
     let csr = CertificateParams::new(Vec::new()).unwrap().serialize_request(&key).unwrap().pem().unwrap();
-    (Enrol { secret: Token::parse(token).unwrap().secret, csr, hostname: hostname.to_owned(), observe: false }, key)
+    (
+        Enrol {
+            secret: Token::parse(token).unwrap().secret,
+            csr,
+            hostname: hostname.to_owned(),
+            cosigner: cosigner(&cosigning(hostname)),
+            observe: false,
+        },
+        key,
+    )
 }
 
 impl Host {
     pub(super) fn new(enrolled: Enrolled, key: KeyPair, hostname: &str) -> Self {
         let id = enrolled.host;
-        Self { id, inventory: inventory(hostname), enrolled, key, seen: 0, next: 1, pending: Vec::new(), done: BTreeMap::new() }
+        Self {
+            id,
+            inventory: inventory(hostname),
+            enrolled,
+            key,
+            seen: 0,
+            next: 1,
+            pending: Vec::new(),
+            note: None,
+            exercised: Vec::new(),
+            done: BTreeMap::new(),
+        }
     }
 
     pub(super) fn report(&mut self, directive: Option<DirectiveId>, outcome: Outcome) {
@@ -194,7 +234,7 @@ impl Host {
             base: self.inventory.base().unwrap(),
             reports: self.pending.clone(),
             seen: self.seen,
-            checkpoint: None,
+            checkpoint: self.note.clone(),
             clock: crate::clock::Clock::start().now(),
             observe: false,
         }
@@ -203,6 +243,7 @@ impl Host {
     /// Takes an answer in; blobs to send first come out.
     pub(super) fn take(&mut self, answer: &CheckInAnswer) -> Vec<(&'static str, Vec<u8>)> {
         self.pending.retain(|report| report.number > answer.acknowledged);
+        self.witness(answer);
         let mut blobs = Vec::new();
         for signed in &answer.directives {
             let directive: Directive = serde_json::from_str(&signed.directive).unwrap();
@@ -214,6 +255,17 @@ impl Host {
         blobs
     }
 
+    /// Judges and cosigns as a real agent does.
+    fn witness(&mut self, answer: &CheckInAnswer) {
+        let log: VerifierKey = self.enrolled.log_key.parse().unwrap();
+        let seen = self.note.as_deref().map(|note| checkpoint::open(note, &log).unwrap());
+        let shown = answer.checkpoint.as_deref().unwrap();
+        witness::judge(&log, seen.as_ref(), shown, &answer.consistency).unwrap();
+        let mut note: Note = shown.parse().unwrap();
+        note.cosign(&self.id.to_string(), &cosigning(&self.inventory.hostname), 1).unwrap();
+        self.note = Some(note.to_string());
+    }
+
     fn act(&mut self, directive: Directive) -> Option<(&'static str, Vec<u8>)> {
         let (id, base) = (Some(directive.id), self.inventory.base().unwrap());
         match directive.order {
@@ -223,7 +275,7 @@ impl Host {
                 Some(("resolution", canonical::to_vec(&resolution).unwrap()))
             }
             Order::Rehearse { .. } => {
-                let rehearsal = rehearsal(base);
+                let rehearsal = Rehearsal { exercised: self.exercised.clone(), ..Rehearsal::begun(base, changes()) };
                 let outcome = Outcome::Rehearsed { rehearsal: rehearsal.digest().unwrap(), verdict: Verdict::Passes, failing: Vec::new() };
                 self.report(id, outcome);
                 Some(("rehearsal", canonical::to_vec(&rehearsal).unwrap()))
@@ -252,26 +304,6 @@ impl Host {
     }
 }
 
-pub(super) fn rehearsal(base: Digest) -> Rehearsal {
-    Rehearsal {
-        base,
-        changes: changes(),
-        verdict: Verdict::Passes,
-        reasons: Vec::new(),
-        breakages: Vec::new(),
-        footprint: Vec::new(),
-        restarts: Vec::new(),
-        reboot: Vec::new(),
-        conflicts: Vec::new(),
-        exercised: Vec::new(),
-        undo: UndoProof::default(),
-        moved: Vec::new(),
-        apply_ms: 1,
-        total_ms: 1,
-        space_bytes: 1,
-    }
-}
-
 /// Enrols `count` hosts that have checked in with their inventory.
 pub(super) fn enrolled(engine: &Engine, count: usize) -> Vec<Host> {
     let one = |number| {
@@ -286,8 +318,25 @@ pub(super) fn enrolled(engine: &Engine, count: usize) -> Vec<Host> {
     (0..count).map(one).collect()
 }
 
+/// Anna drafts, signs and submits a plan.
+pub(super) fn submitted(engine: &Engine, plan: Digest, acknowledge: &[&str]) -> Result<(ChangeId, String), Error> {
+    let acknowledge = acknowledge.iter().map(|unit| (*unit).to_owned()).collect();
+    let (change, statement) = engine.draft(&Draft { plan, acknowledge, key: public(ANNA) })?;
+    let signature = signed(ANNA, AUTHOR_NAMESPACE, statement.as_bytes());
+    assert_eq!(engine.submit("uid:0", &Submit { statement: statement.clone(), signature })?, change);
+    Ok((change, statement))
+}
+
 /// Everything up to an approved change.
 pub(super) fn approved(engine: &Engine, hosts: &mut [Host]) -> ChangeId {
+    let plan = rehearsed(engine, hosts);
+    let (change, statement) = submitted(engine, plan, &[]).unwrap();
+    engine.approve("uid:0", change, &signed(BERT, NAMESPACE, statement.as_bytes())).unwrap();
+    change
+}
+
+/// Everything up to a rehearsed plan.
+pub(super) fn rehearsed(engine: &Engine, hosts: &mut [Host]) -> Digest {
     engine.update_archives("uid:0").unwrap();
     engine.resolve("uid:0", "web", BTreeSet::new()).unwrap();
     hosts.iter_mut().for_each(|host| drop((host.turn(engine), host.turn(engine))));
@@ -295,11 +344,7 @@ pub(super) fn approved(engine: &Engine, hosts: &mut [Host]) -> ChangeId {
     assert_eq!((made.cohorts.len(), made.unknown.len()), (1, 0));
     engine.rehearse("uid:0", made.plan, false).unwrap();
     hosts.iter_mut().for_each(|host| drop((host.turn(engine), host.turn(engine))));
-    let bytes = Submit::bytes(made.plan, &BTreeSet::new()).unwrap();
-    let signature = signed(ANNA, "fother-change-v1", &bytes);
-    let (change, statement) = engine.submit("uid:0", &Submit { plan: made.plan, acknowledge: BTreeSet::new(), signature }).unwrap();
-    engine.approve("uid:0", change, &signed(BERT, NAMESPACE, statement.as_bytes())).unwrap();
-    change
+    made.plan
 }
 
 pub(super) fn started(engine: &Engine, hosts: &mut [Host]) -> RolloutId {

@@ -241,9 +241,31 @@ pub enum Log {
         #[arg(long, default_value_t = -50, allow_hyphen_values = true)]
         from: i64,
     },
-    /// Check the whole log of a data directory: tree, stored bytes, checkpoint, fold. Needs no server.
-    #[command(after_help = "Example:\n  sudo fother log verify --data-dir /var/lib/fother/server")]
+    /// Check the whole log: tree, stored bytes, checkpoint, cosignatures, fold. Needs no server.
+    #[command(after_help = "Examples:\n  sudo fother log verify\n  fother log verify audit.tar --key fother-server/log+…")]
     Verify {
+        /// An exported file, instead of a data directory.
+        #[arg(requires = "key")]
+        file: Option<PathBuf>,
+        /// The log's key, as `fother log key` printed it on the server or as a host pinned it; or a file that holds it. Never taken from the export.
+        #[arg(long)]
+        key: Option<String>,
+        /// The server's data directory.
+        #[arg(long, default_value = "/var/lib/fother/server")]
+        data_dir: PathBuf,
+    },
+    /// Write the log, its tree, its newest checkpoint and the hosts' cosignatures to a tar file, for an auditor.
+    #[command(after_help = "Example:\n  sudo fother log export audit.tar")]
+    Export {
+        /// The file; must not exist.
+        file: PathBuf,
+        /// The server's data directory.
+        #[arg(long, default_value = "/var/lib/fother/server")]
+        data_dir: PathBuf,
+    },
+    /// Print the public key that checkpoints are signed with.
+    #[command(after_help = "Example:\n  sudo fother log key")]
+    Key {
         /// The server's data directory.
         #[arg(long, default_value = "/var/lib/fother/server")]
         data_dir: PathBuf,

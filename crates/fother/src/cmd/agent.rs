@@ -16,12 +16,13 @@ use fother_agent::{
     host::SystemClock,
     host_live::LiveHost,
     install::{self, InstallOptions},
-    ipc, rehearse_here,
+    ipc, kept, rehearse_here,
 };
 use fother_core::{
     directive::DIRECTIVE_BYTES_MAX,
     policy::{Check, CheckAnswer},
     protocol::Outcome,
+    text::printable,
 };
 use std::{
     path::{Path, PathBuf},
@@ -80,6 +81,10 @@ pub fn run(context: &Context, verb: Agent) -> Result<u8, Failure> {
         }
         Agent::Observe { to: None, sure: _ } => observes(context),
         Agent::Offer { directive } => offer(&directive),
+        Agent::Log { what } => {
+            Failure::need_root("reading what stays on this host")?;
+            log(&config()?, what.as_deref())
+        }
         Agent::Transact { request } => {
             hidden::transact(&request)?;
             Ok(FINE)
@@ -184,6 +189,26 @@ fn offer(path: &Path) -> Result<u8, Failure> {
         ipc::Answer::Refused { why } => Err(Failure::new(REFUSED, format!("refused: {why}"), "nothing was done; the refusal is logged")),
         other => Err(Failure::new(FAILED, format!("the executor answered {other:?}"), "")),
     }
+}
+
+/// Lists, or shows one rehearsal or transaction in full.
+fn log(config: &Config, what: Option<&str>) -> Result<u8, Failure> {
+    let safe = |text: &str| text.lines().map(|line| printable(line, usize::MAX)).collect::<Vec<_>>().join("\n");
+    let Some(what) = what else {
+        kept::list(config)?.iter().for_each(|digest| println!("{digest}"));
+        for (txn, step) in fother_agent::undo::list(config)? {
+            println!("{txn}  {}", safe(&format!("{step:?}")));
+        }
+        eprintln!("everything that the executor did: journalctl -u fother-executor");
+        return Ok(FINE);
+    };
+    if let Ok(digest) = what.parse() {
+        super::rehearse::print(&kept::rehearsal(config, &digest)?);
+        return Ok(FINE);
+    }
+    let txn = what.parse().map_err(|error| Failure::new(USAGE, format!("{error}"), "see `fother agent log`"))?;
+    println!("{}", safe(&kept::output(config, txn)?));
+    Ok(FINE)
 }
 
 fn config() -> Result<Config, Failure> {

@@ -10,7 +10,7 @@ use crate::{
 use fother_core::{
     Digest,
     approval::{AUTHOR_NAMESPACE, NAMESPACE, Statement},
-    canonical,
+    plan::CohortTree,
 };
 use serde_json::{Value, json};
 use std::{
@@ -54,13 +54,25 @@ pub fn run(context: &Context, verb: Change) -> Result<u8, Failure> {
     }
 }
 
-/// Submits a plan with the author's signature; the change's id.
+/// Submits a plan: the server drafts the statement, it is checked against the blobs, and the author signs it; the change's id.
 pub fn submit(client: &Client, plan: Digest, key: &Path, acknowledge: &[String]) -> Result<String, Failure> {
     let acknowledged: BTreeSet<&String> = acknowledge.iter().collect();
-    let bytes = canonical::to_vec(&json!({"acknowledge": acknowledged, "plan": plan}))?;
-    let signature = sign::sign(key, AUTHOR_NAMESPACE, &bytes)?;
-    let answer: Value = client.post("/api/v1/changes", &json!({"plan": plan, "acknowledge": acknowledged, "signature": signature}))?;
+    let public = sign::public(key)?;
+    let draft: Value = client.post("/api/v1/changes/draft", &json!({"plan": plan, "acknowledge": acknowledged, "key": public}))?;
+    let drafted = text(&draft["statement"]);
+    let statement: Statement = serde_json::from_str(&drafted)?;
+    if statement.plan != plan || statement.acknowledged.iter().ne(acknowledged.iter().copied()) || statement.bytes()? != drafted.as_bytes()
+    {
+        return Err(wrong("another plan than was submitted, or accepts other units"));
+    }
+    check(client, &statement)?;
+    let signature = sign::sign(key, AUTHOR_NAMESPACE, drafted.as_bytes())?;
+    let answer: Value = client.post("/api/v1/changes", &json!({"statement": drafted, "signature": signature}))?;
     Ok(text(&answer["change"]))
+}
+
+fn wrong(what: &str) -> Failure {
+    Failure::new(FAILED, format!("the server's statement names {what}"), "do not sign; run `fother log verify` and look at the server")
 }
 
 /// Computes the statement from the blobs, compares it with the server's, signs, sends.
@@ -76,12 +88,15 @@ pub fn statement(client: &Client, change: &str) -> Result<Statement, Failure> {
     let known = known(client, change)?;
     let digest: Digest = text(&known["statement"]).parse()?;
     let statement: Statement = client.blob("statement", digest)?;
-    let wrong = |what: &str| {
-        Failure::new(FAILED, format!("the server's statement names {what}"), "do not sign; run `fother log verify` and look at the server")
-    };
     if statement.change.to_string() != change || text(&known["plan"]) != statement.plan.to_string() {
         return Err(wrong("another change or plan than it shows"));
     }
+    check(client, &statement)?;
+    Ok(statement)
+}
+
+/// Recomputes every digest in a statement from the blobs.
+fn check(client: &Client, statement: &Statement) -> Result<(), Failure> {
     let blob: fother_core::plan::Plan = client.blob("plan", statement.plan)?;
     let mut rehearsals = BTreeMap::new();
     let mut hosts = BTreeSet::new();
@@ -95,14 +110,14 @@ pub fn statement(client: &Client, change: &str) -> Result<Statement, Failure> {
             rehearsals.insert(cohort, rehearsal.digest()?);
         }
     }
-    let cohorts: Vec<Digest> = rehearsals.keys().copied().collect();
-    if cohorts != blob.cohorts || rehearsals != statement.rehearsals {
+    let cohorts: BTreeSet<Digest> = rehearsals.keys().copied().collect();
+    if CohortTree::over(&cohorts) != blob.cohorts || rehearsals != statement.rehearsals {
         return Err(wrong("other rehearsals than the ones shown"));
     }
     if hosts != statement.hosts || blob.policy != statement.policy {
         return Err(wrong("other hosts or another policy than the plan"));
     }
-    Ok(statement)
+    Ok(())
 }
 
 fn show(context: &Context, client: &Client, change: &str) -> Result<u8, Failure> {
@@ -113,7 +128,7 @@ fn show(context: &Context, client: &Client, change: &str) -> Result<u8, Failure>
         return Ok(FINE);
     }
     println!("change     {change}");
-    println!("author     {}", statement.author);
+    println!("author     {} ({})", statement.author, statement.author_key);
     let approvals: Vec<String> = known["approvals"].as_object().into_iter().flatten().map(|(person, _)| person.clone()).collect();
     println!("approvals  {} of {} ({})", approvals.len(), known["needed"], approvals.join(", "));
     println!("hosts      {}", statement.hosts.len());

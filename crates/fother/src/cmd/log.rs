@@ -1,5 +1,7 @@
 //! `fother log`: every decision, and the proof that none was changed.
 
+mod export;
+
 use super::{Context, status::text};
 use crate::{
     cli::Log,
@@ -16,7 +18,17 @@ use std::path::Path;
 pub fn run(context: &Context, verb: &Log) -> Result<u8, Failure> {
     match verb {
         Log::Show { from } => show(context, *from),
-        Log::Verify { data_dir } => verify(context, data_dir),
+        Log::Verify { file: Some(file), key, .. } => verify_file(context, file, key.as_deref().unwrap_or_default()),
+        Log::Verify { file: None, data_dir, .. } => verify(context, data_dir),
+        Log::Export { file, data_dir } => {
+            let signed = export::write(data_dir, file)?;
+            eprintln!("{} events, root {}; verify with `fother log verify {} --key KEY`", signed.size, signed.root, file.display());
+            Ok(FINE)
+        }
+        Log::Key { data_dir } => {
+            println!("{}", Identity::open(data_dir, Timestamp(0))?.log_verifier()?);
+            Ok(FINE)
+        }
     }
 }
 
@@ -48,15 +60,8 @@ fn show(context: &Context, from: i64) -> Result<u8, Failure> {
 
 fn verify(context: &Context, data_dir: &Path) -> Result<u8, Failure> {
     let (report, state) = check(data_dir)?;
-    if context.format == Format::Json {
-        let data = json!({"size": report.size, "root": report.root, "signed": report.signed, "blobs": report.blobs, "problems": report.problem_count});
-        envelope("log-verification", &data, &[])?;
-    } else {
-        println!("{} events, root {}", report.size, report.root);
-        println!(
-            "every stored byte is in the tree; the checkpoint over {} events is signed by the log key; {} blobs hash to their names",
-            report.signed, report.blobs
-        );
+    print(context, &report, "every stored byte is in the tree; its blobs hash to their names")?;
+    if context.format != Format::Json {
         println!(
             "the state folds: {} hosts, {} plans, {} changes, {} rollouts",
             state.hosts.len(),
@@ -68,18 +73,44 @@ fn verify(context: &Context, data_dir: &Path) -> Result<u8, Failure> {
     Ok(FINE)
 }
 
+fn verify_file(context: &Context, file: &Path, key: &str) -> Result<u8, Failure> {
+    let report = export::check(file, key)?;
+    if !report.ok() {
+        return Err(bad(problems(&report)));
+    }
+    print(context, &report, "every event and every hash of the export is in the tree")?;
+    Ok(FINE)
+}
+
+fn print(context: &Context, report: &VerifyReport, what: &str) -> Result<(), Failure> {
+    if context.format == Format::Json {
+        let data = json!({"size": report.size, "root": report.root, "signed": report.signed, "blobs": report.blobs,
+            "cosigned": report.cosigned, "problems": report.problem_count});
+        return envelope("log-verification", &data, &[]);
+    }
+    println!("{} events, root {}", report.size, report.root);
+    println!("{what}; the checkpoint over {} events is signed by the log key; {} blobs", report.signed, report.blobs);
+    match report.cosigned.values().max() {
+        None => println!("cosigned by 0 hosts: nobody but the server says that this is the log it always had"),
+        Some(newest) => println!("cosigned by {} hosts, up to event {newest}", report.cosigned.len()),
+    }
+    Ok(())
+}
+
+fn bad(what: String) -> Failure {
+    Failure::new(FAILED, format!("the log does not verify: {what}"), "keep it as it is, and compare with the hosts' checkpoints")
+}
+
+fn problems(report: &VerifyReport) -> String {
+    let first: Vec<String> = report.problems.iter().take(5).map(ToString::to_string).collect();
+    first.join("; ")
+}
+
 /// Events read at once.
 const PAGE: usize = 500;
 
 /// Verifies the log below a server's data directory and folds it anew. Also beside a running server.
 pub fn check(data_dir: &Path) -> Result<(VerifyReport, State), Failure> {
-    let bad = |what: String| {
-        Failure::new(
-            FAILED,
-            format!("the log does not verify: {what}"),
-            "keep this directory as it is, and compare with the agents' checkpoints",
-        )
-    };
     if !data_dir.join(fother_store::DATABASE).exists() {
         let what = format!("{} is no data directory of a server", data_dir.display());
         return Err(Failure::new(USAGE, what, "give the one that `fother serve` was started with, by --data-dir"));
@@ -91,8 +122,7 @@ pub fn check(data_dir: &Path) -> Result<(VerifyReport, State), Failure> {
     };
     let report = fother_store::verify(data_dir, &note, &identity.log_verifier()?)?;
     if !report.ok() {
-        let problems: Vec<String> = report.problems.iter().take(5).map(|problem| format!("{problem:?}")).collect();
-        return Err(bad(problems.join("; ")));
+        return Err(bad(problems(&report)));
     }
     let mut state = State::default();
     while state.size < report.size {

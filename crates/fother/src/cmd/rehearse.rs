@@ -275,7 +275,11 @@ pub fn print_changes(changes: &[PackageChange]) {
 
 /// Prints a rehearsal as people need it before they decide.
 pub fn print(rehearsal: &Rehearsal) {
-    let line = |label: &str, text: &str| println!("  {label:<11}{}", fother_core::text::printable(text, 400));
+    let line = |label: &str, text: &str| {
+        for (number, text) in text.lines().take(LINES_MAX).enumerate() {
+            println!("  {:<11}{}", if number == 0 { label } else { "" }, fother_core::text::printable(text, 400));
+        }
+    };
     let seconds = |ms: u64| format!("{:.1} s", Duration::from_millis(ms).as_secs_f64());
     let word = match rehearsal.verdict {
         Verdict::Passes => "PASSES",

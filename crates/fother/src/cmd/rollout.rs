@@ -11,7 +11,7 @@ use crate::{
 use fother_core::rollout::{End, Phase};
 use serde_json::{Value, json};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::IsTerminal as _,
     time::{Duration, Instant},
 };
@@ -147,11 +147,12 @@ impl View {
 /// Follows a rollout to its end, a line per transition.
 pub fn watch(context: &Context, client: &Client, id: &str) -> Result<u8, Failure> {
     let mut shown: BTreeMap<String, String> = BTreeMap::new();
-    let began = Instant::now();
+    let (began, mut blocked) = (Instant::now(), BTreeSet::new());
     loop {
         let view = View::take(client, id)?;
         if context.format == Format::Table {
             print_new(&view, &mut shown, began.elapsed());
+            print_blocked(&view, &mut blocked);
         }
         if let Some(end) = view.end() {
             if context.format == Format::Json {
@@ -195,6 +196,16 @@ fn print_new(view: &View, shown: &mut BTreeMap<String, String>, since: Duration)
     }
 }
 
+/// Says once who keeps the rollout from going on, and what to do.
+fn print_blocked(view: &View, shown: &mut BTreeSet<String>) {
+    let by: BTreeSet<String> = view.rollout["blocked"].as_array().into_iter().flatten().map(text).collect();
+    if !by.is_empty() && by != *shown {
+        let list = by.iter().cloned().collect::<Vec<_>>().join(", ");
+        eprintln!("BLOCKED by {list}: mend or bring back these hosts, let them go with `fother host retire`, or abort the rollout");
+    }
+    *shown = by;
+}
+
 /// A strip with a sign per host: `·` waiting, `>` working, `~` soaking, `#` verified, `<` rolled back, `!` failed.
 fn strip(waves: &[Vec<(String, Phase)>], present: usize) -> String {
     let sign = |phase: &Phase| match phase {
@@ -224,7 +235,10 @@ fn note(phase: &Phase) -> String {
         Phase::Replan { why } | Phase::Refused { why } | Phase::Failed { why } => why.clone(),
         Phase::RolledBack { why, exact, paths_compared, .. } => {
             let proof = if *exact { "exact" } else { "NOT exact" };
-            format!("{proof}, {paths_compared} paths compared: {why}")
+            match paths_compared {
+                0 => format!("nothing had been begun: {why}"),
+                _ => format!("{proof}, {paths_compared} paths compared: {why}"),
+            }
         }
     };
     fother_core::text::printable(&text, 160)
@@ -233,13 +247,14 @@ fn note(phase: &Phase) -> String {
 /// Remarks of one host; services that all say the same are named together.
 fn remarked(remarks: &[String]) -> String {
     const STALE: &str = " still runs replaced files";
-    let (stale, mut rest): (Vec<&String>, Vec<&String>) = remarks.iter().partition(|remark| remark.ends_with(STALE));
-    let units: Vec<&str> = stale.iter().map(|remark| remark.trim_end_matches(STALE).split('.').next().unwrap_or_default()).collect();
-    let together = format!("{} still run replaced files", units.join(", "));
-    if !units.is_empty() {
-        rest.push(&together);
-    }
-    rest.into_iter().map(String::as_str).collect::<Vec<_>>().join("; ")
+    const DUE: &str = "reboot due: ";
+    let (stale, rest): (Vec<&String>, Vec<&String>) = remarks.iter().partition(|remark| remark.contains(STALE));
+    let unit = |remark: &&String| remark.trim_start_matches(DUE).split('.').next().unwrap_or_default().to_owned();
+    let units: BTreeSet<String> = stale.iter().map(unit).collect();
+    let due = if stale.iter().any(|remark| remark.starts_with(DUE)) { ": reboot due" } else { "" };
+    let together = format!("{} still run replaced files{due}", units.iter().cloned().collect::<Vec<_>>().join(", "));
+    let rest = rest.into_iter().map(String::as_str);
+    rest.chain((!units.is_empty()).then_some(together.as_str())).collect::<Vec<_>>().join("; ")
 }
 
 fn paint(word: &str) -> String {
@@ -253,4 +268,17 @@ fn paint(word: &str) -> String {
         _ => 36,
     };
     format!("\x1b[{colour}m{word:<12}\x1b[0m")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::remarked;
+
+    #[test]
+    fn services_that_say_the_same_are_named_together() {
+        let remarks =
+            ["dbus.service still runs replaced files", "x", "reboot due: dbus.service still runs replaced files and is not restarted"];
+        assert_eq!(remarked(&remarks.map(str::to_owned)), "x; dbus still run replaced files: reboot due");
+        assert_eq!(remarked(&[]), "");
+    }
 }

@@ -1,13 +1,14 @@
 //! `fother scan`: this machine, or a root directory, with nothing set up.
 
-use super::Context;
+use super::{Context, findings};
 use crate::{
     cli::Scan,
     failure::{FINE, Failure, NO, UNKNOWN},
-    output::{Format, envelope, table},
+    output::{Format, table},
 };
 use fother_core::{inventory::Reboot, package::UpdateClass};
 use fother_host::{
+    findings::Judge,
     inventory,
     root::Root,
     scan::{self, Scan as Found},
@@ -18,18 +19,44 @@ const LINES_MAX: usize = 40;
 
 /// Runs the command.
 pub fn run(context: &Context, arguments: &Scan) -> Result<u8, Failure> {
+    if let Some(file) = &arguments.file {
+        return findings::document(context, arguments, file);
+    }
     let root = Root::open(&arguments.root)?;
     let advisories = arguments.feeds.as_ref().map(|dir| fother_feeds::advisories::load_dir(dir)).transpose()?;
-    let found = scan::scan(&root, None, advisories.as_ref()).map_err(|error| unreadable(&root, &error))?;
-    match context.format {
-        Format::Json => envelope("scan", &found, &found.unknown)?,
-        Format::Table => print(&found),
+    let database = findings::database(arguments.db.as_deref(), context, arguments.fail_on.as_deref())?;
+    let judge = database.as_ref().map(|database| Judge::new(database, arguments.feed_max_age));
+    // Only dpkg hosts have archives that are looked at here.
+    if arguments.advisories_only || fother_host::foreign::is_there(&root) {
+        return findings::advisories_only(context, arguments, &root, judge.as_ref());
     }
-    Ok(code(&found, arguments.fail_on.as_deref()))
+    let found = scan::scan_with(&root, None, advisories.as_ref(), judge.as_ref()).map_err(|error| unreadable(&root, &error))?;
+    let queue = found.assessment.as_ref().map(|assessment| findings::queue(assessment, arguments.exposed.as_deref())).transpose()?;
+    let new = match (&found.assessment, &queue) {
+        (Some(assessment), Some(queue)) => findings::fails(assessment, queue, arguments)?,
+        _ => Vec::new(),
+    };
+    if context.wanted.is_for_findings() {
+        findings::write(context.wanted, &found.distribution, found.assessment.as_ref())?;
+    } else {
+        match context.format {
+            Format::Json => findings::envelope("scan", &found, &found.unknown, found.assessment.as_ref(), queue.as_ref())?,
+            Format::Table => {
+                print(&found);
+                match (&found.assessment, &queue) {
+                    (Some(assessment), Some(queue)) => findings::print(assessment, queue),
+                    _ if advisories.is_some() => {}
+                    _ => eprintln!("fother: no advisories were taken in, so vulnerabilities are not judged: `fother feeds update`"),
+                }
+            }
+        }
+    }
+    findings::say(&new);
+    Ok(code(&found, arguments.fail_on.as_deref()).max(if new.is_empty() { FINE } else { NO }))
 }
 
 /// No dpkg database: it is named what stands there instead.
-fn unreadable(root: &Root, error: &inventory::Error) -> Failure {
+fn unreadable(root: &Root, error: &scan::Error) -> Failure {
     let system = inventory::distribution(root);
     let name = if system.id.is_empty() { "an unknown system".to_owned() } else { format!("{} {}", system.id, system.version) };
     let what = format!("{} holds {name}, which cannot be assessed: {error}", root.path().display());
@@ -41,7 +68,7 @@ fn code(found: &Found, fail_on: Option<&str>) -> u8 {
         return UNKNOWN;
     }
     let counts = |update: &&scan::Update| update.kept.is_none() && (fail_on == Some("any") || update.class == UpdateClass::Security);
-    let due = fail_on.is_some() && found.updates.iter().any(|update| counts(&update));
+    let due = matches!(fail_on, Some("security" | "any")) && found.updates.iter().any(|update| counts(&update));
     if due { NO } else { FINE }
 }
 

@@ -3,7 +3,7 @@
 use super::Context;
 use crate::{
     cli::Serve,
-    failure::{FAILED, FINE, Failure, USAGE},
+    failure::{FAILED, FINE, Failure, REFUSED, USAGE},
 };
 use fother_core::{approval::Trust, policy::Policy};
 use fother_server::ServerOptions;
@@ -26,6 +26,7 @@ pub fn run(context: &Context, arguments: Serve) -> Result<u8, Failure> {
             "the status page is for this machine only",
         ));
     }
+    fother_server::unserved(&arguments.data_dir).map_err(sole)?;
     let bind = |address, flag| {
         let hint = format!("is another server running? Stop it, or choose another address with {flag}");
         TcpListener::bind(address).map_err(|error| Failure::new(FAILED, format!("{address} cannot be used: {error}"), hint))
@@ -44,8 +45,18 @@ pub fn run(context: &Context, arguments: Serve) -> Result<u8, Failure> {
         agent_names: vec![arguments.agents.ip().to_string()],
         web_listener: Some(web),
     };
-    fother_server::run(options, terminated())?;
+    fother_server::run(options, terminated()).map_err(sole)?;
     Ok(FINE)
+}
+
+/// Another server on the data directory is a refusal, everything else a failure.
+fn sole(error: fother_server::Error) -> Failure {
+    match error {
+        fother_server::Error::Taken { .. } | fother_server::Error::Lease(_) => {
+            Failure::new(REFUSED, error.to_string(), "one data directory has one server")
+        }
+        other => other.into(),
+    }
 }
 
 /// Moves this thread, and all that start from it, into a named network namespace.

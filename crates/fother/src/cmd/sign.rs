@@ -30,3 +30,22 @@ pub fn sign(key: &Path, namespace: &str, bytes: &[u8]) -> Result<String, Failure
     }
     Ok(String::from_utf8(output.stdout)?)
 }
+
+/// The OpenSSH public key of the key at `key`: the file itself, the one beside it, or what `ssh-keygen -y` computes.
+pub fn public(key: &Path) -> Result<String, Failure> {
+    let beside = key.with_file_name(format!("{}.pub", key.file_name().unwrap_or_default().to_string_lossy()));
+    let file = if key.extension().is_some_and(|extension| extension == "pub") { key } else { &beside };
+    if let Ok(text) = std::fs::read_to_string(file) {
+        return Ok(text.trim().to_owned());
+    }
+    let output = Command::new("ssh-keygen")
+        .args(["-y", "-f"])
+        .arg(key)
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| Failure::new(FAILED, format!("ssh-keygen cannot be run: {error}"), "install the package openssh-client"))?;
+    if !output.status.success() {
+        return Err(Failure::new(FAILED, format!("there is no public key for {}", key.display()), "check that the key exists"));
+    }
+    Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+}

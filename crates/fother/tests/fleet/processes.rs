@@ -22,6 +22,16 @@ pub enum Kind {
     UndoChild,
 }
 
+impl Kind {
+    /// Part of a transaction or of an undo.
+    pub fn is_transaction(self) -> bool {
+        match self {
+            Self::Worker | Self::WorkerChild | Self::Undo | Self::UndoChild => true,
+            Self::Network | Self::Executor | Self::ExecutorChild => false,
+        }
+    }
+}
+
 /// One process.
 #[derive(Clone, Debug)]
 pub struct Process {

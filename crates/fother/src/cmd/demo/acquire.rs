@@ -44,7 +44,7 @@ pub fn tampered(fleet: &mut Fleet) -> Result<(), Failure> {
     update(fleet)?;
     match plan::new(&fleet.client()?, "web", &[], "") {
         Ok(plan) => return Err(Failure::new(FAILED, format!("a plan was made of a tampered package: {plan}"), "")),
-        Err(refusal) => fleet.summary.figure("tampered package", refusal.to_string()),
+        Err(refusal) => fleet.summary.figure("tampered package", refusal.what),
     }
     fother_lab::publish(LAB, SiteVersion::BrokenScript)?;
     update(fleet)

@@ -5,12 +5,10 @@ use crate::failure::{FAILED, Failure};
 use fother_core::{Digest, inventory::Inventory};
 use fother_lab::{Role, SiteVersion};
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, process::Command};
 
-/// Folders of the shared feeds that a host's scan reads here.
-const FEEDS: [&str; 3] = ["debian", "kev", "epss"];
-/// Largest feed that is copied, in bytes.
-const FEED_BYTES_MAX: u64 = 16 << 20;
+/// Lines of the ranked queue that are shown.
+const QUEUE_SHOWN: usize = 5;
 
 /// The update that fails under traffic, by plain apt on one host; then back.
 pub fn plain_apt(fleet: &mut Fleet) -> Result<(), Failure> {
@@ -84,38 +82,57 @@ fn enrol(fleet: &Fleet, name: &str, role: Role, zone: &str) -> Result<(), Failur
     fleet.exec(name, &command).map(drop)
 }
 
-/// What `fother scan` says on the canary, with the advisories of the shared feeds where they are present.
+/// What `fother scan` says on the canary; with the shared feeds, where they are present, as a ranked queue with reasons and deadlines.
 fn findings(fleet: &mut Fleet) -> Result<(), Failure> {
     let host = fleet.canary();
-    let shared = std::env::var_os("FOTHER_SHARED").map_or_else(|| Path::new("../shared").to_owned(), Into::into);
-    let mut command = vec!["/usr/local/bin/fother", "scan", "--format", "json"];
-    let mut fed = 0;
-    for folder in FEEDS {
-        for entry in std::fs::read_dir(shared.join("feeds").join(folder)).into_iter().flatten().flatten() {
-            let plain = entry.metadata().is_ok_and(|meta| meta.is_file() && meta.len() <= FEED_BYTES_MAX);
-            let Some(bytes) = plain.then(|| std::fs::read(entry.path()).ok()).flatten() else { continue };
-            fother_lab::copy_in(LAB, &host, &Path::new("/run/fother-feeds").join(folder).join(entry.file_name()), &bytes, 0o644)?;
-            fed += 1;
-        }
-    }
-    if fed > 0 {
-        command.extend(["--feeds", "/run/fother-feeds"]);
-    }
     fleet.exec(&host, &["apt-get", "update", "-qq"])?;
+    let mut command = vec!["/usr/local/bin/fother", "scan", "--exposed", "yes", "--format", "json"];
+    let database = database(fleet)?;
+    if let Some(bytes) = &database {
+        fother_lab::copy_in(LAB, &host, Path::new(DATABASE_THERE), bytes, 0o644)?;
+        command.extend(["--db", DATABASE_THERE]);
+    }
     // What could not be told ends the scan with 3; the answer is there all the same, and says what.
     let output = fother_lab::exec(LAB, &host, &command, &[])?;
     let scan: Value = serde_json::from_slice(&output.stdout)
         .map_err(|_| Failure::new(FAILED, format!("`fother scan` on {host}: {}", String::from_utf8_lossy(&output.stderr).trim()), ""))?;
     let updates = scan["data"]["updates"].as_array().cloned().unwrap_or_default();
     let security = updates.iter().filter(|update| update["class"] == "security").count();
-    let text = format!("{} updates offered, {security} of them security", updates.len());
-    fleet.summary.figure("findings on the canary", text);
-    let closes: BTreeSet<String> =
-        updates.iter().flat_map(|update| update["closes"].as_array().cloned().unwrap_or_default()).map(|c| c["cve"].to_string()).collect();
-    let advisories = match fed {
-        0 => "no feeds here (FOTHER_SHARED); what updates close is read from their signed packages".to_owned(),
-        _ => format!("{} CVEs by the vendor's advisories; packages name more", closes.len()),
+    fleet.summary.figure("findings on the canary", format!("{} updates offered, {security} of them security", updates.len()));
+    let queue = scan["data"]["queue"]["updates"].as_array().cloned().unwrap_or_default();
+    if database.is_none() {
+        fleet.summary.figure("advisories", "no feeds here (FOTHER_SHARED); what updates close is read from their signed packages");
+        return Ok(());
+    }
+    for (place, update) in queue.iter().take(QUEUE_SHOWN).enumerate() {
+        let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+        let closes = update["closes"].as_array().map_or(0, Vec::len);
+        let due = text(&update["deadline"]["day"]);
+        println!("   {}. {:<12} closes {closes:>2}, due {due}: {}", place + 1, text(&update["source"]), text(&update["reasons"][0]));
+    }
+    let findings = scan["data"]["assessment"]["findings"].as_array().map_or(0, Vec::len);
+    let text = match findings {
+        0 => "0 findings: the feeds here end before the offered fixes, and are named as stale; changelogs tell more below".to_owned(),
+        _ => format!("{findings} findings in {} ranked updates; feeds of some age are named as unknown", queue.len()),
     };
-    fleet.summary.figure("advisories", advisories);
+    fleet.summary.figure("advisories", text);
     Ok(())
+}
+
+/// Where the canary gets the database of advisories.
+const DATABASE_THERE: &str = "/run/fother-advisories.db";
+
+/// The database of advisories compiled from the shared feeds, where they are present.
+fn database(fleet: &Fleet) -> Result<Option<Vec<u8>>, Failure> {
+    let shared = std::env::var_os("FOTHER_SHARED").map_or_else(|| Path::new("../shared").to_owned(), Into::into);
+    let feeds = shared.join("feeds");
+    if !feeds.is_dir() {
+        return Ok(None);
+    }
+    let dir = fleet.dir.join("feeds");
+    let output = Command::new(std::env::current_exe()?).args(["feeds", "import"]).arg(&feeds).arg("--dir").arg(&dir).output()?;
+    match std::fs::read(dir.join("advisories.db")) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(_) => Err(Failure::new(FAILED, format!("the feeds were not taken in: {}", String::from_utf8_lossy(&output.stderr).trim()), "")),
+    }
 }

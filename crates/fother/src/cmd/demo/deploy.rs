@@ -4,11 +4,17 @@ use super::fleet::{Fleet, LAB, QUICK_WAIT, wait};
 use crate::{
     cmd::{Context, plan, rollout},
     failure::{FAILED, Failure},
-    output::Format,
+    output::{Format, Wanted},
 };
 use fother_core::{Digest, plan::Cohort, rollout::Phase};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    io::{Read as _, Write as _},
+};
+
+/// Most of the status page that is read, in bytes.
+const PAGE_BYTES_MAX: u64 = 4 << 20;
 
 /// Rolls the approved change out; server and executor are killed in the middle. The rollout's id.
 pub fn good_path(fleet: &mut Fleet, change: &str, plan: Digest) -> Result<String, Failure> {
@@ -53,7 +59,7 @@ pub fn good_path(fleet: &mut Fleet, change: &str, plan: Digest) -> Result<String
 }
 
 fn watch(fleet: &Fleet, id: &str) -> Result<u8, Failure> {
-    let context = Context { format: Format::Table, run_dir: fleet.run_dir() };
+    let context = Context { format: Format::Table, wanted: Wanted::Table, run_dir: fleet.run_dir() };
     rollout::watch(&context, &fleet.client()?, id)
 }
 
@@ -68,7 +74,7 @@ pub fn verify(fleet: &mut Fleet) -> Result<(), Failure> {
             return Err(Failure::new(FAILED, format!("{host} gave no answer to `fother scan`"), ""));
         };
         open += updates.iter().filter(|update| update["name"] != "lab-site").count();
-        reboots += usize::from(scan["data"]["reboot"].get("needed").is_some() || scan["data"]["reboot"]["state"] == "needed");
+        reboots += usize::from(scan["data"]["reboot"]["answer"] == "needed");
         let services = scan["data"]["restarts"].as_array().cloned().unwrap_or_default();
         stale.extend(services.iter().map(|service| service["unit"].as_str().unwrap_or_default().trim_end_matches(".service").to_owned()));
     }
@@ -80,7 +86,7 @@ pub fn verify(fleet: &mut Fleet) -> Result<(), Failure> {
     let running = match stale.is_empty() {
         true => "every service runs what is installed".to_owned(),
         false => {
-            format!("restarted, but for {} (they need a reboot: said of {reboots} hosts)", stale.into_iter().collect::<Vec<_>>().join(", "))
+            format!("restarted, but for {}: reboot due on {reboots} hosts, and said so", stale.into_iter().collect::<Vec<_>>().join(", "))
         }
     };
     fleet.summary.figure("running versions", running);
@@ -124,6 +130,21 @@ pub fn log(fleet: &mut Fleet) -> Result<(), Failure> {
     fleet.summary.figure("requests in all", format!("{ok} served, {failed} failed"));
     let (report, _) = crate::cmd::log::check(&fleet.data_dir())?;
     fleet.summary.figure("log", format!("{} events verified, root {}", report.size, report.root));
-    fleet.summary.figure("status page", fleet.page());
+    let page = status_page(fleet)?;
+    fleet.summary.figure("status page", format!("{} answered with {page} bytes; --keep leaves it running", fleet.page()));
     Ok(())
+}
+
+/// Bytes of the status page, which must name every host.
+fn status_page(fleet: &Fleet) -> Result<usize, Failure> {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", fleet.page_port()))?;
+    stream.set_read_timeout(Some(QUICK_WAIT))?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    stream.take(PAGE_BYTES_MAX).read_to_string(&mut text)?;
+    let missing = fleet.hosts.iter().find(|host| !text.contains(&host.name));
+    if !text.starts_with("HTTP/1.1 200") || missing.is_some() {
+        return Err(Failure::new(FAILED, format!("the status page does not show {}", missing.map_or("anything", |host| &host.name)), ""));
+    }
+    Ok(text.len())
 }

@@ -130,6 +130,11 @@ impl Fleet {
         format!("https://{GATEWAY}:{AGENTS_PORT}")
     }
 
+    /// Port of the status page.
+    pub const fn page_port(&self) -> u16 {
+        self.page
+    }
+
     /// Address of the status page.
     pub fn page(&self) -> String {
         format!("http://127.0.0.1:{}/", self.page)

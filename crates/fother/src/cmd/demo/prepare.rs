@@ -91,7 +91,7 @@ pub fn approved(fleet: &mut Fleet, digest: Digest, show: bool) -> Result<String,
     if show {
         match change::approve(&client, &id, &fleet.key("author")) {
             Ok(()) => return Err(Failure::new(FAILED, "the author could approve", "")),
-            Err(refusal) => fleet.summary.figure("author approves", format!("refused: {refusal}")),
+            Err(refusal) => fleet.summary.figure("author approves", format!("refused: {}", refusal.what)),
         }
         another_signature(fleet, &id, digest, &accepted)?;
     }
@@ -111,7 +111,7 @@ fn another_signature(fleet: &mut Fleet, id: &str, digest: Digest, accepted: &[St
     let given: Result<Value, Failure> = client.post(&format!("/api/v1/changes/{id}/approve"), &json!({"signature": signature}));
     match given {
         Ok(_) => return Err(Failure::new(FAILED, "a signature over another change counted", "")),
-        Err(refusal) => fleet.summary.figure("approval of another change", format!("refused: {refusal}")),
+        Err(refusal) => fleet.summary.figure("approval of another change", format!("refused: {}", refusal.what)),
     }
     let _: Value = client.post(&format!("/api/v1/changes/{other}/reject"), &json!({"reason": "made only to be shown"}))?;
     Ok(())

@@ -9,7 +9,7 @@ use crate::{
     client::Client,
     cmd::{Context, plan, rollout},
     failure::{FAILED, Failure},
-    output::Format,
+    output::{Format, Wanted},
 };
 use ed25519_dalek::SigningKey;
 use fother_core::{
@@ -94,7 +94,7 @@ pub fn only_under_traffic(fleet: &mut Fleet) -> Result<(), Failure> {
     let client = fleet.client()?;
     let (ok, failed) = fleet.requests();
     let rollout = rollout::start(&client, &id)?;
-    let context = Context { format: Format::Table, run_dir: fleet.run_dir() };
+    let context = Context { format: Format::Table, wanted: Wanted::Table, run_dir: fleet.run_dir() };
     let code = rollout::watch(&context, &client, &rollout)?;
     let view = rollout::View::take(&client, &rollout)?;
     let touched: Vec<&(String, Phase)> = view.waves.iter().flatten().filter(|(_, phase)| !matches!(phase, Phase::Waiting)).collect();

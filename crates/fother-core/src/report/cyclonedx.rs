@@ -1,0 +1,69 @@
+//! CycloneDX 1.6: a vulnerability disclosure report, that is, the affected components and their vulnerabilities.
+
+use super::{Subject, action, severity};
+use crate::advisory::Status;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// The document.
+#[must_use]
+pub fn document(subject: &Subject<'_>) -> Value {
+    let mut components = BTreeMap::new();
+    let mut vulnerabilities = Vec::new();
+    for finding in &subject.assessment.findings {
+        let purl = super::purl(subject.distribution, finding);
+        components.entry(purl.clone()).or_insert_with(
+            || json!({"type": "library", "bom-ref": purl, "name": finding.source, "version": finding.version, "purl": purl}),
+        );
+        let ratings: Vec<Value> = finding
+            .cvss
+            .iter()
+            .map(|score| {
+                let method = match crate::cvss::version(&finding.vector) {
+                    4 => "CVSSv4",
+                    3 => "CVSSv31",
+                    _ => "CVSSv2",
+                };
+                // Tenths keep the number exact.
+                let number = serde_json::Number::from_f64(f64::from(score.0) / 10.0);
+                json!({"score": number, "severity": severity(finding), "method": method, "vector": finding.vector})
+            })
+            .collect();
+        let response: &[&str] = match finding.status {
+            Status::Fixed => &["update"],
+            Status::Ignored | Status::EndOfLife => &["will_not_fix"],
+            Status::Open | Status::NoAdvisory | Status::Postponed | Status::Undetermined | Status::NotAffected => &[],
+        };
+        let state = if finding.status == Status::Undetermined { "in_triage" } else { "exploitable" };
+        let mut affected = json!({"ref": purl, "versions": [{"version": finding.version, "status": "affected"}]});
+        if let Some(fixed) = &finding.fixed
+            && let Some(versions) = affected["versions"].as_array_mut()
+        {
+            versions.push(json!({"version": fixed, "status": "unaffected"}));
+        }
+        vulnerabilities.push(json!({
+            "id": finding.id,
+            "source": {"name": "Debian", "url": format!("https://security-tracker.debian.org/tracker/{}", finding.id)},
+            "description": finding.title,
+            "ratings": ratings,
+            "recommendation": action(finding),
+            "advisories": finding.advisories.iter().map(|id| json!({"title": id, "url": format!("https://security-tracker.debian.org/tracker/{id}")})).collect::<Vec<_>>(),
+            "analysis": {"state": state, "response": response},
+            "affects": [affected],
+        }));
+    }
+    let distribution = subject.distribution;
+    json!({
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {
+            "timestamp": subject.at,
+            "tools": {"components": [{"type": "application", "name": "fother", "version": subject.version}]},
+            "component": {"type": "operating-system", "name": distribution.id, "version": distribution.version},
+            "properties": subject.assessment.unknown.iter().map(|why| json!({"name": "fother:unknown", "value": why})).collect::<Vec<_>>(),
+        },
+        "components": components.into_values().collect::<Vec<_>>(),
+        "vulnerabilities": vulnerabilities,
+    })
+}

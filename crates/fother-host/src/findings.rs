@@ -1,0 +1,137 @@
+//! A host's findings from the advisory database, with what its own archives offer. Reads the root; needs no privileges.
+
+use crate::{
+    foreign,
+    inventory::Facts,
+    root::Root,
+    scan::{Assessed, Error, clock},
+};
+use fother_core::{
+    Timestamp,
+    advisory::{Status, reader::Database},
+    assess::{
+        Class, components,
+        host::{self, Assessment, Host, Offer},
+    },
+    inventory::{Closes, Distribution},
+    package::UpdateClass,
+    version::scheme::Scheme,
+};
+use fother_feeds::database::Blocks;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// An advisory database and how it is asked.
+#[derive(Debug)]
+pub struct Judge<'a> {
+    /// The database.
+    pub database: &'a Database<Blocks>,
+    /// Days after which any feed is stale, instead of each kind's own.
+    pub feed_days_max: Option<u32>,
+    /// Today.
+    pub now: Timestamp,
+}
+
+/// What advisories alone say about a root.
+#[derive(Debug)]
+pub struct Quick {
+    /// Distribution.
+    pub distribution: Distribution,
+    /// Main architecture.
+    pub architecture: String,
+    /// Number of installed packages.
+    pub installed: usize,
+    /// Findings.
+    pub assessment: Assessment,
+}
+
+impl<'a> Judge<'a> {
+    /// Asks now.
+    #[must_use]
+    pub fn new(database: &'a Database<Blocks>, feed_days_max: Option<u32>) -> Self {
+        Self { database, feed_days_max, now: clock() }
+    }
+
+    /// Assesses a root by its package database alone: whether a fix is installable here stays open.
+    ///
+    /// # Errors
+    /// Where the root or the database cannot be read.
+    pub fn quick(&self, root: &Root) -> Result<Quick, Error> {
+        if let Some(foreign) = foreign::read(root) {
+            let (distribution, installed) = (foreign.distribution.clone(), foreign.components.len());
+            let (distribution, assessment) = components::document(self.database, foreign, self.now, self.feed_days_max)
+                .map(|(_, assessment)| (distribution.unwrap_or_default(), assessment))?;
+            return Ok(Quick { distribution, architecture: String::new(), installed, assessment });
+        }
+        let facts = Facts::read_packages(root)?;
+        let kernel = kernel(root);
+        let mut assessment = self.ask(&facts.0, &facts.1.packages, None, &BTreeMap::new(), kernel.as_deref())?;
+        assessment.unknown.extend(facts.1.unknown);
+        let architecture = facts.1.architectures.first().cloned().unwrap_or_default();
+        Ok(Quick { distribution: facts.0, architecture, installed: facts.1.packages.len(), assessment })
+    }
+
+    /// Assesses a root with what its archives offer, and says which update closes what.
+    ///
+    /// # Errors
+    /// Where the database is damaged.
+    pub fn with_archives(
+        &self,
+        root: &Root,
+        facts: &Facts,
+        assessed: &mut Assessed,
+    ) -> Result<Assessment, fother_core::advisory::reader::Error> {
+        let offers: Vec<Offer> = assessed
+            .updates
+            .iter()
+            .map(|update| Offer {
+                name: update.name.clone(),
+                arch: update.arch.clone(),
+                source: update.source.clone(),
+                source_version: update.source_to.as_str().to_owned(),
+                kept: update.kept.clone(),
+            })
+            .collect();
+        let kernel = kernel(root);
+        // With no index at all, whether something is installable here is not known; it is not "no".
+        let looked = assessed.archives.known.len() > 1;
+        let offers = looked.then_some(offers.as_slice());
+        let found = self.ask(&facts.distribution, &facts.database.packages, offers, &assessed.foreign, kernel.as_deref())?;
+        for (name, origin) in &assessed.foreign {
+            let why = format!("from the archive of {origin}: the distribution's advisories do not speak of it");
+            assessed.not_assessed.push(fother_core::resolution::KeptBack { name: name.clone(), why });
+        }
+        for update in &mut assessed.updates {
+            let mine = found.findings.iter().filter(|finding| finding.packages.contains(&update.name));
+            let closed = mine.filter(|finding| {
+                let fixed = finding.fixed.as_deref().filter(|_| finding.status == Status::Fixed);
+                fixed.is_some_and(|fixed| Scheme::Dpkg.compare(update.source_to.as_str(), fixed).is_some_and(std::cmp::Ordering::is_ge))
+            });
+            let closed: BTreeSet<(Class, Closes)> = closed
+                .map(|f| (f.class, Closes { cve: f.id.clone(), evidence: f.advisories.first().unwrap_or(&f.source).clone() }))
+                .collect();
+            if closed.iter().any(|(class, _)| *class == Class::Security) {
+                update.class = UpdateClass::Security;
+            }
+            update.closes = closed.into_iter().map(|(_, closes)| closes).collect();
+        }
+        Ok(found)
+    }
+
+    fn ask(
+        &self,
+        distribution: &Distribution,
+        packages: &[fother_core::package::Installed],
+        offers: Option<&[Offer]>,
+        foreign: &BTreeMap<String, String>,
+        kernel: Option<&str>,
+    ) -> Result<Assessment, fother_core::advisory::reader::Error> {
+        let subject = Host { distribution, packages, offers, foreign, kernel, now: self.now, feed_days_max: self.feed_days_max };
+        host::host(self.database, &subject)
+    }
+}
+
+/// Release of the running kernel, where it is one of this root's: not for other roots, not in containers.
+fn kernel(root: &Root) -> Option<String> {
+    let running = root.is_live().then(crate::reboot::Running::here)?;
+    (!running.container).then_some(running.kernel)
+}

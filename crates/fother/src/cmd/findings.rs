@@ -1,0 +1,276 @@
+//! Findings on the screen and in files: the ranked queue, other tools' forms, what a pipeline fails on.
+
+use super::{Context, feeds};
+use crate::{
+    cli::Scan,
+    failure::{FINE, Failure, NO, REFUSED, UNKNOWN, USAGE},
+    output::{Format, Wanted, table},
+};
+use fother_core::{
+    advisory::{Day, reader::Database},
+    assess::{
+        Class, components,
+        host::{Assessment, HostFinding, Installable},
+    },
+    cvss::Severity,
+    inventory::Distribution,
+    rank::{self, Asset, Queue, Update, rules::Pack},
+    report::{self, Subject},
+    sbom,
+};
+use fother_feeds::database::{self, Blocks};
+use fother_host::{findings::Judge, root::Root, scan::clock};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, path::Path};
+
+/// Most lines of a list on a screen; JSON has all.
+const LINES_MAX: usize = 25;
+/// Largest baseline, in bytes.
+const BASELINE_BYTES_MAX: u64 = 256 << 20;
+
+/// The advisory database: the named one, or the usual one if it is there. What asks for findings needs one.
+pub fn database(path: Option<&Path>, context: &Context, fail_on: Option<&str>) -> Result<Option<Database<Blocks>>, Failure> {
+    let usual = feeds::default_dir().join("advisories.db");
+    if let Some(path) = path {
+        return Ok(Some(database::open(path)?));
+    }
+    if usual.exists() {
+        return Ok(Some(database::open(&usual)?));
+    }
+    let asked = context.wanted.is_for_findings() || fail_on.is_some_and(|kind| !matches!(kind, "security" | "any"));
+    if asked {
+        return Err(Failure::new(
+            UNKNOWN,
+            "there is no database of advisories",
+            "run `fother feeds update` or `fother feeds import`, or name one with --db",
+        ));
+    }
+    Ok(None)
+}
+
+/// What is known about this host beyond its packages.
+pub fn asset(exposed: Option<&str>) -> Asset {
+    Asset { publicly_exposed: exposed.map(|answer| answer == "yes") }
+}
+
+/// The ranked queue.
+pub fn queue(assessment: &Assessment, exposed: Option<&str>) -> Result<Queue, Failure> {
+    let packs = Pack::built_in().map_err(|why| Failure::new(REFUSED, why, ""))?;
+    Ok(rank::queue(&assessment.findings, asset(exposed), &packs, Day::of(clock())))
+}
+
+/// `fother scan --advisories-only`.
+pub fn advisories_only(context: &Context, arguments: &Scan, root: &Root, judge: Option<&Judge<'_>>) -> Result<u8, Failure> {
+    let judge = judge.ok_or_else(no_database)?;
+    let found = judge.quick(root)?;
+    let title = format!("{} {} ({}), {} packages", found.distribution.id, found.distribution.version, found.architecture, found.installed);
+    show(context, arguments, &found.distribution, &found.assessment, &title)
+}
+
+/// `fother scan --file`.
+pub fn document(context: &Context, arguments: &Scan, file: &Path) -> Result<u8, Failure> {
+    let database = database(arguments.db.as_deref(), context, Some("vulnerable"))?.ok_or_else(no_database)?;
+    let failed =
+        |why: String| Failure::new(USAGE, format!("{}: {why}", file.display()), "name a CycloneDX or SPDX document or a lock file");
+    if std::fs::metadata(file).map_err(|error| failed(error.to_string()))?.len() > sbom::DOCUMENT_BYTES_MAX as u64 {
+        return Err(failed(format!("larger than {} bytes", sbom::DOCUMENT_BYTES_MAX)));
+    }
+    let bytes = std::fs::read(file).map_err(|error| failed(error.to_string()))?;
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let read = if sbom::lock::NAMES.contains(&name) { sbom::lock::parse(name, &bytes) } else { sbom::parse(&bytes) };
+    let read = read.map_err(failed)?;
+    let title = format!("{}, {} components", read.form, read.components.len());
+    let (distribution, assessment) = components::document(&database, read, clock(), arguments.feed_max_age)?;
+    show(context, arguments, &distribution, &assessment, &title)
+}
+
+fn no_database() -> Failure {
+    Failure::new(UNKNOWN, "there is no database of advisories", "run `fother feeds update` or `fother feeds import`, or name one with --db")
+}
+
+/// Prints findings that stand alone, in the form that was asked for.
+fn show(context: &Context, arguments: &Scan, distribution: &Distribution, assessment: &Assessment, title: &str) -> Result<u8, Failure> {
+    let queue = queue(assessment, arguments.exposed.as_deref())?;
+    let new = fails(assessment, &queue, arguments)?;
+    if context.wanted.is_for_findings() {
+        write(context.wanted, distribution, Some(assessment))?;
+    } else {
+        match context.format {
+            Format::Json => {
+                let data = json!({"distribution": distribution, "assessment": assessment});
+                envelope("scan", &data, &assessment.unknown, Some(assessment), Some(&queue))?;
+            }
+            Format::Table => {
+                println!("{}", fother_core::text::printable(title, 200));
+                print(assessment, &queue);
+                for why in assessment.unknown.iter().take(LINES_MAX) {
+                    println!("could not tell: {}", fother_core::text::printable(why, 300));
+                }
+            }
+        }
+    }
+    say(&new);
+    let code = if assessment.unknown.is_empty() { FINE } else { UNKNOWN };
+    Ok(code.max(if new.is_empty() { FINE } else { NO }))
+}
+
+/// The envelope with the feeds that the answer rests on.
+pub fn envelope<T: Serialize>(
+    noun: &str,
+    data: &T,
+    unknown: &[String],
+    assessment: Option<&Assessment>,
+    queue: Option<&Queue>,
+) -> Result<(), Failure> {
+    let feeds = assessment.map(|a| a.feeds.as_slice()).unwrap_or_default();
+    let mut data = serde_json::to_value(data)?;
+    if let (Some(queue), Some(object)) = (queue, data.as_object_mut()) {
+        object.insert("queue".into(), serde_json::to_value(queue)?);
+    }
+    let value = json!({"schema": format!("fother.{noun}/1"), "data": data, "unknown": unknown, "feeds": feeds, "errors": []});
+    println!("{}", serde_json::to_string_pretty(&value)?);
+    Ok(())
+}
+
+/// Another tool's form.
+pub fn write(wanted: Wanted, distribution: &Distribution, assessment: Option<&Assessment>) -> Result<(), Failure> {
+    let Some(assessment) = assessment else { return Err(Failure::new(UNKNOWN, "there are no findings", "name a database with --db")) };
+    let subject = Subject { distribution, assessment, version: env!("CARGO_PKG_VERSION"), at: clock() };
+    let value = match wanted {
+        Wanted::Sarif => report::sarif::log(&subject),
+        Wanted::Cyclonedx => report::cyclonedx::document(&subject),
+        Wanted::Openvex => report::openvex::document(&subject),
+        Wanted::Csv => {
+            print!("{}", report::csv::table(&subject));
+            return Ok(());
+        }
+        Wanted::Table | Wanted::Json => return Ok(()),
+    };
+    println!("{}", serde_json::to_string_pretty(&value)?);
+    Ok(())
+}
+
+/// The identity of a finding across runs: not its version, so that an update that does not help stays accepted.
+fn key(finding: &HostFinding) -> (String, String) {
+    (finding.id.clone(), finding.source.clone())
+}
+
+/// Findings of an earlier JSON output.
+fn baseline(path: &Path) -> Result<BTreeSet<(String, String)>, Failure> {
+    let failed =
+        |why: String| Failure::new(USAGE, format!("baseline {}: {why}", path.display()), "make one with `fother scan --format json`");
+    if std::fs::metadata(path)?.len() > BASELINE_BYTES_MAX {
+        return Err(failed(format!("larger than {BASELINE_BYTES_MAX} bytes")));
+    }
+    let value: Value = serde_json::from_slice(&std::fs::read(path)?).map_err(|error| failed(error.to_string()))?;
+    let findings = value["data"]["assessment"]["findings"].as_array().ok_or_else(|| failed("it has no findings".into()))?;
+    let word = |finding: &Value, name: &str| finding[name].as_str().map(str::to_owned);
+    findings
+        .iter()
+        .map(|f| Some((word(f, "id")?, word(f, "source")?)))
+        .collect::<Option<_>>()
+        .ok_or_else(|| failed("a finding has no id".into()))
+}
+
+/// The findings that `--fail-on` names and the baseline does not have, for people.
+pub fn fails(assessment: &Assessment, queue: &Queue, arguments: &Scan) -> Result<Vec<String>, Failure> {
+    let known = arguments.baseline.as_deref().map(baseline).transpose()?.unwrap_or_default();
+    let Some(kind) = arguments.fail_on.as_deref() else { return Ok(Vec::new()) };
+    let overdue: BTreeSet<&str> = queue
+        .updates
+        .iter()
+        .filter_map(|update| update.deadline.as_ref())
+        .filter(|deadline| deadline.days_left.is_some_and(|left| left < 0))
+        .map(|deadline| deadline.id.as_str())
+        .collect();
+    let at_least = |finding: &HostFinding, lowest| finding.cvss.is_some_and(|score| score.severity() >= lowest);
+    let counts = |finding: &&HostFinding| {
+        let fits = match kind {
+            "vulnerable" => true,
+            "fixable" => matches!(finding.installable, Installable::Yes { .. }),
+            "kev" => finding.exploits.contains(&"KEV"),
+            "critical" => at_least(finding, Severity::Critical),
+            "high" => at_least(finding, Severity::High),
+            "overdue" => overdue.contains(finding.id.as_str()),
+            // Of updates, not of findings.
+            _ => false,
+        };
+        fits && finding.class == Class::Security && !known.contains(&key(finding))
+    };
+    Ok(assessment
+        .findings
+        .iter()
+        .filter(counts)
+        .map(|f| format!("{} in {} {}: {}", f.id, f.source, f.version, report::action(f)))
+        .collect())
+}
+
+/// Says on standard error what a pipeline failed on.
+pub fn say(new: &[String]) {
+    for line in new.iter().take(LINES_MAX) {
+        eprintln!("fother: fails: {}", fother_core::text::printable(line, 300));
+    }
+    if new.len() > LINES_MAX {
+        eprintln!("fother: fails: and {} more", new.len() - LINES_MAX);
+    }
+}
+
+/// The queue for people.
+pub fn print(assessment: &Assessment, queue: &Queue) {
+    let count = |wanted: &dyn Fn(&HostFinding) -> bool| assessment.findings.iter().filter(|f| wanted(f)).count();
+    let (published, here) = (count(&|f| f.fixed.is_some()), count(&|f| matches!(f.installable, Installable::Yes { .. })));
+    println!(
+        "\nvulnerable {} · fix published {published} · installable here {here} · known exploited {}",
+        assessment.findings.len(),
+        count(&|f| f.exploits.contains(&"KEV"))
+    );
+    if !assessment.support.is_empty() {
+        println!("{}: {}", assessment.release, assessment.support);
+    }
+    let rows: Vec<Vec<String>> = queue.updates.iter().take(LINES_MAX).enumerate().map(|(at, update)| row(at + 1, update)).collect();
+    if !rows.is_empty() {
+        println!();
+        table(&["", "update", "to", "closes", "risk", "due", "installable", "because"], &rows);
+    }
+    if queue.updates.len() > LINES_MAX {
+        println!("  … and {} more (--format json has all)", queue.updates.len() - LINES_MAX);
+    }
+    let open: Vec<&HostFinding> = assessment.findings.iter().filter(|finding| finding.fixed.is_none()).collect();
+    for finding in open.iter().take(LINES_MAX) {
+        let title = fother_core::text::printable(&finding.title, 80);
+        println!("no fix: {} in {} {}: {} ({title})", finding.id, finding.source, finding.version, report::action(finding));
+    }
+    if open.len() > LINES_MAX {
+        println!("  … and {} more without a fix (--format json has all)", open.len() - LINES_MAX);
+    }
+    for line in &assessment.unsupported {
+        println!("support of {}: {}", line.source, fother_core::text::printable(&line.why, 160));
+    }
+}
+
+fn row(at: usize, update: &Update) -> Vec<String> {
+    let due = update.deadline.as_ref().map_or(String::new(), |deadline| match deadline.days_left {
+        Some(left) if left < 0 => format!("{} (over)", deadline.day),
+        Some(_) => deadline.day.to_string(),
+        None => "on upgrade".into(),
+    });
+    let installable = match &update.installable {
+        _ if update.reboot => "installed: reboot".to_owned(),
+        Installable::Yes { .. } => "yes".into(),
+        Installable::Kept { why } => format!("kept: {why}"),
+        Installable::No { .. } => "no".into(),
+        Installable::NotPublished => "not published".into(),
+        Installable::Unknown => "not looked at".into(),
+    };
+    vec![
+        at.to_string(),
+        update.source.clone(),
+        update.to.clone().unwrap_or_default(),
+        update.closes.len().to_string(),
+        format!("{:.2} %", f64::from(u32::try_from(update.risk_millionths).unwrap_or(u32::MAX)) / 10_000.0),
+        due,
+        installable,
+        update.reasons.first().cloned().unwrap_or_default(),
+    ]
+}

@@ -1,0 +1,116 @@
+//! The command line from feeds to a failing pipeline, on a root directory of its own.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use serde_json::Value;
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+const STATUS: &str = "Package: web\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1.0-1\n\n\
+    Package: =cmd\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n\n";
+const LIST: &str = "[11 Feb 2026] DSA-5002-1 web - security update\n\t{CVE-2026-0002 CVE-2026-0003}\n\t[bookworm] - web 1.0-2\n";
+const KEV: &str = r#"{"dateReleased":"2026-02-15T00:00:00Z","vulnerabilities":[{"cveID":"CVE-2026-0003","vulnerabilityName":"t","dateAdded":"2026-02-15","dueDate":"2026-03-01"}]}"#;
+
+struct Bench {
+    keep: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let bench = Self { keep: tempfile::tempdir().unwrap() };
+        bench.write("root/var/lib/dpkg/status", STATUS);
+        bench.write("root/etc/os-release", "ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n");
+        bench.write("in/DSA.list", LIST);
+        let output = bench.run(&["feeds", "import", &bench.path("in"), "--dir", &bench.path("feeds")]);
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        bench
+    }
+
+    fn path(&self, path: &str) -> String {
+        self.keep.path().join(path).display().to_string()
+    }
+
+    fn write(&self, path: &str, text: &str) {
+        let path = self.keep.path().join(path);
+        fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_fother")).args(arguments).env_remove("FOTHER_DB").env_remove("FOTHER_FEEDS").output().unwrap()
+    }
+
+    fn scan(&self, more: &[&str]) -> (i32, String, String) {
+        let (root, db) = (self.path("root"), self.path("feeds/advisories.db"));
+        let mut arguments = vec!["scan", "--root", &root, "--db", &db, "--feed-max-age", "100000"];
+        arguments.extend(more);
+        let output = self.run(&arguments);
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+}
+
+#[test]
+fn a_pipeline_fails_on_what_is_new_and_only_on_that() {
+    let bench = Bench::new();
+    let (_, json, _) = bench.scan(&["--advisories-only", "--format", "json"]);
+    let value: Value = serde_json::from_str(&json).unwrap();
+    let findings = value["data"]["assessment"]["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), 2);
+    assert_eq!((findings[0]["id"].as_str(), findings[0]["fixed"].as_str()), (Some("CVE-2026-0002"), Some("1.0-2")));
+    assert_eq!(value["feeds"][0]["name"], "debian-list/DSA.list", "every report names its feeds");
+    assert!(value["unknown"].as_array().unwrap().iter().any(|why| why.as_str().unwrap().contains("=cmd")), "what cannot be read is named");
+    bench.write("accepted.json", &json);
+    let accepted = bench.path("accepted.json");
+
+    let (code, _, errors) = bench.scan(&["--advisories-only", "--fail-on", "vulnerable"]);
+    assert!(code == 3 && errors.contains("fails: CVE-2026-0002 in web 1.0-1"), "{code} {errors}");
+    let (_, _, errors) = bench.scan(&["--advisories-only", "--fail-on", "vulnerable", "--baseline", &accepted]);
+    assert!(!errors.contains("fails:"), "{errors}");
+    // A newer list closes one more: only that is new.
+    bench.write(
+        "in/DSA.list",
+        &format!("[12 Feb 2026] DSA-5003-1 web - security update\n\t{{CVE-2026-0009}}\n\t[bookworm] - web 1.0-3\n{LIST}"),
+    );
+    bench.write("in/kev.json", KEV);
+    bench.run(&["feeds", "import", &bench.path("in"), "--dir", &bench.path("feeds")]);
+    let (_, _, errors) = bench.scan(&["--advisories-only", "--fail-on", "vulnerable", "--baseline", &accepted]);
+    assert_eq!(errors.matches("fails:").count(), 1, "{errors}");
+    assert!(errors.contains("CVE-2026-0009"));
+    let (_, _, errors) = bench.scan(&["--advisories-only", "--fail-on", "kev"]);
+    assert!(errors.contains("CVE-2026-0003") && errors.matches("fails:").count() == 1, "{errors}");
+    let (code, ..) = bench.scan(&["--advisories-only", "--fail-on", "kev", "--baseline", &bench.path("in/kev.json")]);
+    assert_eq!(code, 2, "a baseline that is none is wrong usage, not an empty one");
+}
+
+#[test]
+fn every_form_is_well_formed_and_other_commands_refuse_them() {
+    let bench = Bench::new();
+    for (form, place, count) in [("sarif", "/runs/0/results", 2), ("cyclonedx", "/vulnerabilities", 2), ("openvex", "/statements", 2)] {
+        let (_, text, errors) = bench.scan(&["--advisories-only", "--format", form]);
+        let value: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{form}: {error} {errors}"));
+        assert_eq!(value.pointer(place).unwrap().as_array().unwrap().len(), count, "{form}");
+    }
+    let (_, csv, _) = bench.scan(&["--advisories-only", "--format", "csv"]);
+    assert_eq!(csv.lines().count(), 3);
+    let (_, table, _) = bench.scan(&["--advisories-only"]);
+    assert!(table.contains("vulnerable 2 · fix published 2"), "{table}");
+    assert_eq!(bench.run(&["--format", "sarif", "feeds", "status", "--dir", &bench.path("feeds")]).status.code(), Some(2));
+    assert_eq!(bench.run(&["scan", "--db", &bench.path("none"), "--root", &bench.path("root")]).status.code(), Some(5));
+}
+
+#[test]
+fn lock_files_and_sboms_are_scanned_in_place_of_a_root() {
+    let bench = Bench::new();
+    let sbom = r#"{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{"name":"web","purl":"pkg:deb/debian/web@1.0-1?arch=amd64&distro=debian-12"}]}"#;
+    bench.write("sbom.json", sbom);
+    let (file, db) = (bench.path("sbom.json"), bench.path("feeds/advisories.db"));
+    let output = bench.run(&["scan", "--file", &file, "--db", &db, "--format", "json"]);
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(value["data"]["assessment"]["findings"].as_array().unwrap().len(), 2);
+    bench.write("garbage.json", "{");
+    let output = bench.run(&["scan", "--file", &bench.path("garbage.json"), "--db", &db]);
+    assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+}
