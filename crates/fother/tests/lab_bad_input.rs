@@ -312,7 +312,10 @@ fn no_space_to_rehearse(fleet: &Fleet) {
 
 fn approvals(fleet: &Fleet) {
     let plan = rehearsed_plan_of_all(fleet);
-    let change = fleet.cli(&["change", "submit", &plan, "--key", &fleet.key("author")]);
+    let author = fleet.key("author");
+    let submit = ["change", "submit", &plan, "--key", &author];
+    expect("not acknowledged", &fleet.try_cli(&submit), 4, &["did not exercise cron.service", "--acknowledge cron.service"]);
+    let change = fleet.cli(&[&submit[..], &["--acknowledge", "cron.service"]].concat());
     expect("unapproved", &fleet.try_cli(&["rollout", "start", &change]), 4, &["approv"]);
     let stranger = fleet.path("stranger.key").display().to_string();
     let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f", &stranger]).status().unwrap();
