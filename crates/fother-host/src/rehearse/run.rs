@@ -83,6 +83,11 @@ fn once(request: &RehearseRequest, progress: &mut dyn FnMut(Progress)) -> Rehear
     stop_stale(&request.work);
     clean(&request.work);
     let result = can_hold_upper(&request.work).map_err(Error::Clone).and_then(|()| {
+        // Told by the host itself, before a clone of something half-done is made.
+        let packages = transact::unclean()?;
+        if !packages.is_empty() {
+            return Err(transact::ApplyError::Unclean { packages }.into());
+        }
         progress(Progress::new("clone", 0, "reading the host"));
         let host = host_manifest(&request.work)?;
         session(request, &mut report, progress)?;
