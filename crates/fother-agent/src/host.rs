@@ -119,13 +119,13 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// Where it fails or takes too long.
     fn hook(&self, hook: Hook) -> Result<(), HostError>;
-    /// Restarts services that still map replaced files.
+    /// Whether the transaction restarted every service that it had to: what runs would be the old version otherwise.
     ///
     /// # Errors
-    /// Where that could not be told.
-    fn restart_stale(&self) -> Result<(), HostError>;
-    /// What of the transaction is not yet in effect: a reboot with its reasons, services that still map replaced files or could not be restarted.
-    fn remarks(&self, transaction: &Transaction) -> Vec<String>;
+    /// The services that were not restarted, or that it could not be told.
+    fn restarted(&self, transaction: &Transaction) -> Result<(), HostError>;
+    /// What of the transaction is not yet in effect: a reboot with its reasons, services that still map replaced files.
+    fn remarks(&self) -> Vec<String>;
     /// Free bytes where the transaction writes.
     fn space_bytes(&self) -> u64;
 }

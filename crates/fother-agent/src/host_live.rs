@@ -81,6 +81,14 @@ struct Applied {
     restarts: Vec<fother_host::transact::Restart>,
 }
 
+impl Applied {
+    fn restarted(&self) -> Result<(), HostError> {
+        let failed = self.restarts.iter().filter(|restart| !restart.ok).map(|restart| format!("{}: {}", restart.unit, restart.note));
+        let failed: Vec<String> = failed.collect();
+        if failed.is_empty() { Ok(()) } else { Err(HostError(failed.join("; "))) }
+    }
+}
+
 fn told(error: impl ToString) -> HostError {
     HostError(error.to_string())
 }
@@ -231,27 +239,18 @@ impl Host for LiveHost {
         checks::run_hook(name).map(drop).map_err(HostError)
     }
 
-    /// The transaction itself restarts what maps replaced files, in its own unit; nothing is left to do here.
-    fn restart_stale(&self) -> Result<(), HostError> {
-        Ok(())
+    fn restarted(&self, transaction: &Transaction) -> Result<(), HostError> {
+        let result = self.transact(transaction).result::<ApplyResult>()?;
+        result.and_then(|result| result.applied).ok_or_else(|| HostError("what was restarted is not recorded".to_owned()))?.restarted()
     }
 
-    fn remarks(&self, transaction: &Transaction) -> Vec<String> {
+    fn remarks(&self) -> Vec<String> {
         let inventory = match self.inventory() {
             Ok(inventory) => inventory,
             Err(error) => return vec![format!("running versions could not be told: {error}")],
         };
         let stale = inventory.services.iter().filter(|service| !service.stale_files.is_empty());
         let mut remarks: Vec<String> = stale.map(|service| format!("{} still runs replaced files", service.unit)).collect();
-        match self.transact(transaction).result::<ApplyResult>() {
-            Ok(result) => {
-                let restarts = result.and_then(|result| result.applied).into_iter().flat_map(|applied| applied.restarts);
-                remarks.extend(
-                    restarts.filter(|restart| !restart.ok).map(|restart| format!("{}: not restarted: {}", restart.unit, restart.note)),
-                );
-            }
-            Err(error) => remarks.push(format!("whether every service was restarted could not be told: {error}")),
-        }
         match inventory.reboot {
             Reboot::No => {}
             Reboot::Needed { reasons } => remarks.extend(reasons.into_iter().map(|why| format!("reboot due: {why}"))),
@@ -286,5 +285,14 @@ mod tests {
         assert_eq!(read(Some(transact::Outcome::Before)).unwrap(), Progress::Before { why: "no".to_owned(), paths_compared: 3 });
         assert_eq!(read(Some(transact::Outcome::After)).unwrap(), Progress::After(0));
         assert!(read(None).is_err());
+    }
+
+    #[test]
+    fn a_service_that_was_not_restarted_is_named() {
+        let restart = |ok| transact::Restart { unit: "a.service".to_owned(), ok, note: "it did not come up".to_owned() };
+        let applied = |restarts| Applied { apply_ms: 1, restarts };
+        assert!(applied(vec![restart(true)]).restarted().is_ok());
+        let error = applied(vec![restart(true), restart(false)]).restarted().unwrap_err();
+        assert_eq!(error.to_string(), "a.service: it did not come up");
     }
 }

@@ -246,8 +246,8 @@ impl Driver<'_> {
     }
 
     fn judge(&self, apply_ms: u64) -> Step {
-        if let Err(error) = self.host.restart_stale() {
-            return Step::GoingBack { why: format!("services could not be restarted: {error}") };
+        if let Err(error) = self.host.restarted(self.transaction) {
+            return Step::GoingBack { why: format!("services were not restarted: {error}") };
         }
         let mut broken = self.broken();
         for _ in 0..SETTLE_S {
@@ -275,7 +275,7 @@ impl Driver<'_> {
                 return Step::GoingBack { why: broken.join("; ") };
             }
             if self.clock.now() >= until {
-                return Step::Ended { outcome: Outcome::Verified { txn: self.id(), remarks: self.host.remarks(self.transaction) } };
+                return Step::Ended { outcome: Outcome::Verified { txn: self.id(), remarks: self.host.remarks() } };
             }
             self.clock.sleep(Duration::from_secs(1));
         }

@@ -244,9 +244,12 @@ impl Executor {
             let dir = self.config.transactions().join(txn.to_string());
             let told = dir.join(TOLD_FILE);
             let Step::Ended { outcome: outcome @ Outcome::RolledBack { .. } } = step else { continue };
+            if told.exists() {
+                continue;
+            }
             let journal = Journal::open(&dir, self.disk.clone())?;
             let by_root = journal.steps().iter().any(|step| matches!(step, Step::GoingBack { why } if why == crate::undo::BY_ROOT));
-            if !by_root || told.exists() {
+            if !by_root {
                 continue;
             }
             let directive = journal.accepted().map(|(directive, _)| directive);

@@ -69,6 +69,18 @@ fn a_host_that_is_newly_broken_goes_back_before_it_returns_to_service() {
 }
 
 #[test]
+fn a_host_whose_services_were_not_restarted_goes_back_though_its_checks_are_fine() {
+    let mut bench = Bench::new();
+    bench.host.0.lock().unwrap().restart_fails = true;
+    let good = bench.good();
+    let order = bench.apply_order(&good, txn(1));
+    let outcomes = bench.carry_out(order);
+    let Some(Outcome::RolledBack { why, .. }) = outcomes.last() else { panic!("{outcomes:?}") };
+    assert!(why.contains("site.service: it did not come up"), "{why}");
+    assert_eq!(bench.acts(), ["drain", "start", "drain", "undo", "undrain"]);
+}
+
+#[test]
 fn a_transaction_that_puts_itself_back_says_how_much_was_compared() {
     let mut bench = Bench::new();
     bench.host.0.lock().unwrap().puts_itself_back = Some(1234);

@@ -48,6 +48,7 @@ pub struct World {
     pub started: u32,
     pub acts: Vec<String>,
     pub broken_after: bool,
+    pub restart_fails: bool,
     pub breaks_after_checks: Option<u32>,
     pub archives_refuse: Option<String>,
     pub packages_moved: bool,
@@ -145,10 +146,10 @@ impl Host for FakeHost {
         self.0.lock().unwrap().acts.push(format!("{hook:?}").to_lowercase());
         Ok(())
     }
-    fn restart_stale(&self) -> Result<(), HostError> {
-        Ok(())
+    fn restarted(&self, _: &Transaction) -> Result<(), HostError> {
+        if self.0.lock().unwrap().restart_fails { Err(HostError("site.service: it did not come up".to_owned())) } else { Ok(()) }
     }
-    fn remarks(&self, _: &Transaction) -> Vec<String> {
+    fn remarks(&self) -> Vec<String> {
         Vec::new()
     }
     fn space_bytes(&self) -> u64 {

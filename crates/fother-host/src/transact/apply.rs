@@ -167,7 +167,7 @@ pub(crate) fn install(apt: &Apt<'_>, tx: &Transaction, progress: &mut dyn FnMut(
 /// How often restarts are begun anew where systemctl itself failed.
 const RESTART_RUNS_MAX: u32 = 3;
 
-/// Restarts what is to be restarted; trouble is a remark, for the packages are installed.
+/// Restarts what is to be restarted. The packages are installed by now, so trouble is recorded: whoever asked judges it, as a rehearsal does.
 pub(crate) fn restart(tx: &Transaction, active: &BTreeMap<String, String>, applied: &mut Applied, progress: &mut dyn FnMut(Progress)) {
     let asked = hooks::asked(tx);
     let mut last = None;
