@@ -4,7 +4,6 @@
 //! [`fetch`] and [`cache`]; [`lists`] reads what apt itself fetched; [`changelog`] and [`advisories`] say what an update closes.
 
 pub mod acquire;
-pub mod advisories;
 pub mod archive;
 pub mod cache;
 pub mod changelog;

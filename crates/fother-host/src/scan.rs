@@ -19,7 +19,6 @@ use fother_core::{
     resolution::KeptBack,
     version::Version,
 };
-use fother_feeds::advisories::Advisories;
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -72,8 +71,6 @@ pub struct Scan {
     pub installed: usize,
     /// Sorted by name.
     pub updates: Vec<Update>,
-    /// Published fixes that no update here reaches, sorted.
-    pub missing: Vec<Missing>,
     /// Installed packages that no archive answers for: not assessed.
     pub not_assessed: Vec<KeptBack>,
     /// Packages that dpkg left half-done, with their state.
@@ -91,62 +88,11 @@ pub struct Scan {
     pub unknown: Vec<String>,
 }
 
-/// A published fix that nothing installable here brings.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Missing {
-    /// Source package.
-    pub source: String,
-    /// Source version that is installed.
-    pub installed: String,
-    /// Source version that has the fix.
-    pub fixed: String,
-    /// For example `DSA-1234-1`.
-    pub advisory: String,
-    /// CVEs that it closes.
-    pub cves: Vec<String>,
-}
-
-/// What advisories say about the way from the installed to the offered source version.
-fn closes(advisories: &Advisories, codename: &str, update: &Update) -> Vec<Closes> {
-    let reached =
-        advisories.missing(codename, &update.source, &update.source_from).filter(|fix| fix.fixed.compare(&update.source_to).is_le());
-    let each = reached.flat_map(|fix| fix.cves.iter().map(|cve| Closes { cve: cve.clone(), evidence: fix.advisory.clone() }));
-    each.collect::<BTreeSet<_>>().into_iter().collect()
-}
-
-/// Fixes that the advisories publish and that no update here reaches.
-fn missing(advisories: &Advisories, facts: &Facts, updates: &[Update]) -> Vec<Missing> {
-    let mut found = BTreeSet::new();
-    let reached: BTreeMap<(&str, &str), &Update> = updates.iter().map(|u| ((u.name.as_str(), u.arch.as_str()), u)).collect();
-    for package in &facts.database.packages {
-        let update = reached.get(&(package.name.as_str(), package.arch.as_str()));
-        let best = update.map_or(&package.source_version, |update| &update.source_to);
-        for fix in advisories.missing(&facts.distribution.codename, &package.source, best) {
-            found.insert(Missing {
-                source: package.source.clone(),
-                installed: package.source_version.as_str().to_owned(),
-                fixed: fix.fixed.as_str().to_owned(),
-                advisory: fix.advisory.clone(),
-                cves: fix.cves.to_vec(),
-            });
-        }
-    }
-    found.into_iter().collect()
-}
-
 /// The machine's clock.
 #[must_use]
 pub fn clock() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// Scans a root. `lists` is another lists directory than the root's own; without `advisories`, which CVEs an update closes stays open.
-///
-/// # Errors
-/// Where there is no dpkg database or the sources cannot be read.
-pub fn scan(root: &Root, lists: Option<&Path>, advisories: Option<&Advisories>) -> Result<Scan, Error> {
-    scan_with(root, lists, advisories, None)
 }
 
 /// Why a root cannot be scanned.
@@ -160,32 +106,17 @@ pub enum Error {
     Database(#[from] fother_core::advisory::reader::Error),
 }
 
-/// As [`scan`], with findings from an advisory database.
+/// Scans a root. `lists` is another lists directory than the root's own; without `judge`, which vulnerabilities there are stays open.
 ///
 /// # Errors
-/// As for [`scan`], and where the database is damaged.
-pub fn scan_with(
-    root: &Root,
-    lists: Option<&Path>,
-    advisories: Option<&Advisories>,
-    judge: Option<&crate::findings::Judge<'_>>,
-) -> Result<Scan, Error> {
+/// Where there is no dpkg database, the sources cannot be read, or the advisory database is damaged.
+pub fn scan(root: &Root, lists: Option<&Path>, judge: Option<&crate::findings::Judge<'_>>) -> Result<Scan, Error> {
     let (facts, live) = std::thread::scope(|scope| {
         let live = root.is_live().then(|| scope.spawn(services::collect));
         (Facts::read(root), live.and_then(|thread| thread.join().ok()))
     });
     let facts = facts?;
     let mut assessed = assess(root, &facts, lists, None, false);
-    let mut unreached = Vec::new();
-    if let Some(advisories) = advisories {
-        for update in &mut assessed.updates {
-            update.closes = closes(advisories, &facts.distribution.codename, update);
-            if !update.closes.is_empty() {
-                update.class = UpdateClass::Security;
-            }
-        }
-        unreached = missing(advisories, &facts, &assessed.updates);
-    }
     let assessment = judge.map(|judge| judge.with_archives(root, &facts, &mut assessed)).transpose()?;
     let inventory = facts.inventory(root);
     let mut unknown = inventory.unknown;
@@ -212,7 +143,6 @@ pub fn scan_with(
         architecture: facts.architecture().to_owned(),
         installed: facts.database.packages.len(),
         updates: assessed.updates,
-        missing: unreached,
         not_assessed: assessed.not_assessed,
         broken: facts.database.packages.iter().filter_map(broken).collect(),
         restarts: services.into_iter().filter(|service| !service.stale_files.is_empty()).collect(),
@@ -441,20 +371,6 @@ mod tests {
         assert_eq!(scan.not_assessed, [KeptBack { name: "own".into(), why: "no configured archive has it".into() }]);
         assert_eq!(scan.broken, [KeptBack { name: "half".into(), why: "half-configured".into() }]);
         assert_eq!(scan.installed, 4);
-    }
-
-    #[test]
-    fn advisories_say_what_an_update_closes_and_what_nothing_here_fixes() {
-        let (_keep, root) = lab_root();
-        let mut advisories = Advisories::default();
-        advisories.add_tracker_list(
-            "[02 Jan 2026] DSA-1-1 web - security update\n\t{CVE-2026-0001}\n\t[bookworm] - web 1.0-2\n\
-             [03 Jan 2026] DSA-2-1 half - security update\n\t{CVE-2026-0002}\n\t[bookworm] - half 1.0-9\n",
-        );
-        let scan = scan(&root, None, Some(&advisories)).unwrap();
-        let web = scan.updates.iter().find(|update| update.name == "web").unwrap();
-        assert_eq!(web.closes, [Closes { cve: "CVE-2026-0001".into(), evidence: "DSA-1-1".into() }]);
-        assert_eq!(scan.missing.iter().map(|fix| (fix.source.as_str(), fix.fixed.as_str())).collect::<Vec<_>>(), [("half", "1.0-9")]);
     }
 
     #[test]

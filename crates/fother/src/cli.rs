@@ -100,9 +100,6 @@ pub struct Scan {
     /// Root directory to assess.
     #[arg(long, default_value = "/")]
     pub root: PathBuf,
-    /// Folder with advisory feeds (Debian lists, KEV, EPSS).
-    #[arg(long, env = "FOTHER_FEEDS")]
-    pub feeds: Option<PathBuf>,
     /// Exit 1 if updates of this class are due (`security`, `any`), or findings of this kind are there (the others need a database of advisories).
     #[arg(long, value_parser = ["security", "any", "vulnerable", "fixable", "kev", "critical", "high", "overdue"])]
     pub fail_on: Option<String>,

@@ -39,7 +39,7 @@ impl Bench {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_fother")).args(arguments).env_remove("FOTHER_DB").env_remove("FOTHER_FEEDS").output().unwrap()
+        Command::new(env!("CARGO_BIN_EXE_fother")).args(arguments).env_remove("FOTHER_DB").output().unwrap()
     }
 
     fn scan(&self, more: &[&str]) -> (i32, String, String) {

@@ -23,14 +23,13 @@ pub fn run(context: &Context, arguments: &Scan) -> Result<u8, Failure> {
         return findings::document(context, arguments, file);
     }
     let root = Root::open(&arguments.root)?;
-    let advisories = arguments.feeds.as_ref().map(|dir| fother_feeds::advisories::load_dir(dir)).transpose()?;
     let database = findings::database(arguments.db.as_deref(), context, arguments.fail_on.as_deref())?;
     let judge = database.as_ref().map(|database| Judge::new(database, arguments.feed_max_age));
     // Only dpkg hosts have archives that are looked at here.
     if arguments.advisories_only || fother_host::foreign::is_there(&root) {
         return findings::advisories_only(context, arguments, &root, judge.as_ref());
     }
-    let found = scan::scan_with(&root, None, advisories.as_ref(), judge.as_ref()).map_err(|error| unreadable(&root, &error))?;
+    let found = scan::scan(&root, None, judge.as_ref()).map_err(|error| unreadable(&root, &error))?;
     let queue = found.assessment.as_ref().map(|assessment| findings::queue(assessment, arguments.exposed.as_deref())).transpose()?;
     let new = match (&found.assessment, &queue) {
         (Some(assessment), Some(queue)) => findings::fails(assessment, queue, arguments)?,
@@ -45,7 +44,6 @@ pub fn run(context: &Context, arguments: &Scan) -> Result<u8, Failure> {
                 print(&found);
                 match (&found.assessment, &queue) {
                     (Some(assessment), Some(queue)) => findings::print(assessment, queue),
-                    _ if advisories.is_some() => {}
                     _ => eprintln!("fother: no advisories were taken in, so vulnerabilities are not judged: `fother feeds update`"),
                 }
             }
@@ -103,10 +101,6 @@ fn print(found: &Found) {
         table(&["package", "installed", "offered", "class", "from", "notes"], &rows);
     }
     more(found.updates.len());
-    list(
-        "fix published, not installable here",
-        found.missing.iter().map(|m| format!("{} {} ({}): {}", m.source, m.fixed, m.advisory, m.cves.join(" "))),
-    );
     list("not assessed", found.not_assessed.iter().map(|kept| format!("{}: {}", kept.name, kept.why)));
     list("half-done by dpkg", found.broken.iter().map(|kept| format!("{}: {}", kept.name, kept.why)));
     list("restart due", found.restarts.iter().map(|service| format!("{} still maps {}", service.unit, service.stale_files.join(", "))));
