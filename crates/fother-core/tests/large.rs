@@ -19,20 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Most events and bytes of one append (`fother-store`).
 const APPEND_EVENTS_MAX: usize = 1_000;
 
-const POLICY: &str = r#"
-    [group.web]
-    select = 'role == "web"'
-    window = "always"
-    budget = { unavailable = "30%" }
-    rollout = { canary = 1, waves = ["50%", "100%"], soak_s = 1 }
-    checks = ["http"]
-    approvals = 1
-    [check.http]
-    kind = "http"
-    name = "http"
-    url = "http://127.0.0.1/"
-    status = 200
-"#;
+const POLICY: &str = include_str!("policy.toml");
 
 fn host(n: usize) -> HostId {
     HostId::new(n as u64, [7; 10])

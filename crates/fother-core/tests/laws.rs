@@ -17,20 +17,7 @@ use fother_core::{
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
-const POLICY: &str = r#"
-    [group.web]
-    select = 'role == "web"'
-    window = "always"
-    budget = { unavailable = "30%" }
-    rollout = { canary = 1, waves = ["50%", "100%"], soak_s = 1 }
-    checks = ["http"]
-    approvals = 1
-    [check.http]
-    kind = "http"
-    name = "http"
-    url = "http://127.0.0.1/"
-    status = 200
-"#;
+const POLICY: &str = include_str!("policy.toml");
 
 fn host_id(n: u8) -> HostId {
     HostId::new(u64::from(n), [n; 10])

@@ -1,5 +1,6 @@
 //! Whether this machine must be rebooted: what runs is not what is installed. Reads `/proc`, `/run` and uname(2).
 
+use crate::transact::units::lasts_until_boot;
 use fother_core::{
     inventory::{Reboot, Service},
     package::Installed,
@@ -72,13 +73,10 @@ pub fn answer(packages: &[Installed], running: &Running) -> Reboot {
     if reasons.is_empty() { Reboot::No } else { Reboot::Needed { reasons } }
 }
 
-/// Units that nobody restarts under a running machine: what they still map stays until the next boot.
-const UNTIL_BOOT: [&str; 4] = ["init.scope", "dbus.service", "dbus-broker.service", "systemd-logind.service"];
-
 /// Adds what services still map: replaced files under a unit that is never restarted are a reason to reboot.
 #[must_use]
 pub fn with_services(answer: Reboot, services: &[Service]) -> Reboot {
-    let stale = services.iter().filter(|service| !service.stale_files.is_empty() && UNTIL_BOOT.contains(&service.unit.as_str()));
+    let stale = services.iter().filter(|service| !service.stale_files.is_empty() && lasts_until_boot(&service.unit));
     let mut more: Vec<String> =
         stale.map(|service| format!("{} still runs replaced files and is not restarted under a running machine", service.unit)).collect();
     match answer {

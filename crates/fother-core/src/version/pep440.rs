@@ -1,6 +1,6 @@
 //! Versions of Python packages and their order (PEP 440, version specifiers of packaging.python.org).
 
-use super::rpm::number;
+use super::{rpm::number, semver::release};
 use std::cmp::Ordering;
 
 /// One version in the parts that its order is made of.
@@ -99,20 +99,6 @@ fn take_number<'a>(rest: &mut &'a str) -> &'a str {
     let (head, tail) = rest.split_at(len);
     *rest = tail;
     if head.is_empty() { "0" } else { head }
-}
-
-fn release(a: &str, b: &str) -> Ordering {
-    let (mut a, mut b) = (a.split('.'), b.split('.'));
-    loop {
-        let (x, y) = (a.next(), b.next());
-        if x.is_none() && y.is_none() {
-            return Ordering::Equal;
-        }
-        let order = number(x.unwrap_or("0").as_bytes(), y.unwrap_or("0").as_bytes());
-        if order.is_ne() {
-            return order;
-        }
-    }
 }
 
 fn local(a: &str, b: &str) -> Ordering {

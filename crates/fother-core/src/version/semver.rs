@@ -32,7 +32,8 @@ fn split(text: &str) -> Option<(&str, Option<&str>)> {
     fine.then_some((release, pre))
 }
 
-fn release(a: &str, b: &str) -> Ordering {
+/// Dotted numbers; a missing one counts as 0.
+pub(super) fn release(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a.split('.'), b.split('.'));
     loop {
         let (x, y) = (a.next(), b.next());

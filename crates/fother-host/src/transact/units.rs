@@ -20,20 +20,26 @@ const SETTLE_S_MAX: u64 = 30;
 /// Largest memory map that is read, in bytes.
 const MAPS_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Units that are never restarted under a running machine, each with the reason; they go into `put_off`.
-const NOT_RESTARTED: &[(&str, &str)] = &[
-    ("dbus.service", "every other service's connection would break"),
-    ("dbus-broker.service", "every other service's connection would break"),
-    ("systemd-logind.service", "sessions would end"),
-    ("getty@", "a login session would end"),
-    ("serial-getty@", "a login session would end"),
-    ("console-getty.service", "a login session would end"),
-    ("container-getty@", "a login session would end"),
-    ("user@", "a user's session would end"),
-    ("session-", "a login session"),
-    ("init.scope", "the manager itself; systemd's own package re-executes it"),
-    ("fother-", "ourselves; our own package restarts us"),
+/// Units that are never restarted under a running machine, each with the reason; they go into `put_off`. The last says whether
+/// only a reboot ends them; sessions end by themselves.
+const NOT_RESTARTED: &[(&str, &str, bool)] = &[
+    ("dbus.service", "every other service's connection would break", true),
+    ("dbus-broker.service", "every other service's connection would break", true),
+    ("systemd-logind.service", "sessions would end", true),
+    ("getty@", "a login session would end", false),
+    ("serial-getty@", "a login session would end", false),
+    ("console-getty.service", "a login session would end", false),
+    ("container-getty@", "a login session would end", false),
+    ("user@", "a user's session would end", false),
+    ("session-", "a login session", false),
+    ("init.scope", "the manager itself; systemd's own package re-executes it", true),
+    ("fother-", "ourselves; our own package restarts us", false),
 ];
+
+/// Whether only a reboot makes this unit run what is installed.
+pub(crate) fn lasts_until_boot(unit: &str) -> bool {
+    NOT_RESTARTED.iter().any(|(name, _, lasts)| *lasts && unit == *name)
+}
 
 /// What systemd says about one unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -202,7 +208,7 @@ pub(crate) fn restart_after_undo(
 
 pub(super) fn restart_all(wanted: &BTreeMap<String, &str>, applied: &mut Applied, progress: &mut dyn FnMut(Progress)) {
     for (done, (unit, why)) in wanted.iter().enumerate() {
-        if let Some((_, reason)) = NOT_RESTARTED.iter().find(|(name, _)| unit.starts_with(name)) {
+        if let Some((_, reason, _)) = NOT_RESTARTED.iter().find(|(name, ..)| unit.starts_with(name)) {
             if !unit.starts_with("fother-") {
                 applied.put_off.push(format!("{unit} ({why}; not restarted: {reason})"));
             }

@@ -124,7 +124,7 @@ struct Forger {
 impl Forger {
     fn new(fleet: &Fleet, name: &str) -> Result<Self, Failure> {
         let text = std::fs::read_to_string(fleet.data_dir().join("keys/directive.key"))?;
-        let key = SigningKey::from_bytes(&text.trim().parse::<Digest>().or_else(|_| Digest::from_hex(text.trim()))?.0);
+        let key = SigningKey::from_bytes(&Digest::from_hex(text.trim())?.0);
         let state: Value = fleet.client()?.get("/api/v1/state")?;
         let found = state["hosts"].as_object().into_iter().flatten().find(|(_, host)| host["hostname"] == name);
         let (id, host) = found.ok_or_else(|| Failure::new(FAILED, format!("{name} is not enrolled"), "see `fother host ls`"))?;
