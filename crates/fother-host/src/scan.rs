@@ -63,6 +63,9 @@ pub struct Update {
 /// What a scan found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Scan {
+    /// The image that the root is from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<crate::image::About>,
     /// Distribution.
     pub distribution: Distribution,
     /// Main architecture.
@@ -140,6 +143,7 @@ pub fn scan(root: &Root, lists: Option<&Path>, judge: Option<&crate::findings::J
     unknown.sort();
     unknown.dedup();
     Ok(Scan {
+        image: None,
         architecture: facts.architecture().to_owned(),
         installed: facts.database.packages.len(),
         updates: assessed.updates,

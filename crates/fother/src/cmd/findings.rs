@@ -19,7 +19,7 @@ use fother_core::{
     sbom,
 };
 use fother_feeds::database::{self, Blocks};
-use fother_host::{findings::Judge, root::Root, scan::clock};
+use fother_host::{findings::Judge, image::About, root::Root, scan::clock};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, path::Path};
@@ -61,11 +61,26 @@ pub fn queue(assessment: &Assessment, exposed: Option<&str>) -> Result<Queue, Fa
 }
 
 /// `fother scan --advisories-only`.
-pub fn advisories_only(context: &Context, arguments: &Scan, root: &Root, judge: Option<&Judge<'_>>) -> Result<u8, Failure> {
+pub fn advisories_only(
+    context: &Context,
+    arguments: &Scan,
+    root: &Root,
+    judge: Option<&Judge<'_>>,
+    image: Option<About>,
+) -> Result<u8, Failure> {
     let judge = judge.ok_or_else(no_database)?;
-    let found = judge.quick(root)?;
+    let mut found = judge.quick(root).map_err(|error| super::scan::unreadable(root, &error))?;
+    found.assessment.unknown.extend(image.iter().flat_map(|image| image.unknown.iter().cloned()));
     let title = format!("{} {} ({}), {} packages", found.distribution.id, found.distribution.version, found.architecture, found.installed);
-    show(context, arguments, &found.distribution, &found.assessment, &title)
+    let title = image.as_ref().map_or(title.clone(), |image| format!("{title}\n{}", image_line(image)));
+    show(context, arguments, &found.distribution, &found.assessment, &title, image.as_ref())
+}
+
+/// An image in one line.
+pub fn image_line(image: &About) -> String {
+    let platform = if image.platform.is_empty() { String::new() } else { format!(", {}", image.platform) };
+    let layers = if image.layers == 0 { String::new() } else { format!(", {} layers", image.layers) };
+    format!("image {} ({}{platform}{layers})", image.digest, image.form)
 }
 
 /// `fother scan --file`.
@@ -73,6 +88,8 @@ pub fn document(context: &Context, arguments: &Scan, file: &Path) -> Result<u8, 
     let database = database(arguments.db.as_deref(), context, Some("vulnerable"))?.ok_or_else(no_database)?;
     let failed =
         |why: String| Failure::new(USAGE, format!("{}: {why}", file.display()), "name a CycloneDX or SPDX document or a lock file");
+    let left_out = |why| Failure::new(UNKNOWN, format!("{} {why}", file.display()), "nothing of it is reported");
+    fother_feeds::reading::begin(&file.display().to_string()).map_err(left_out)?;
     if std::fs::metadata(file).map_err(|error| failed(error.to_string()))?.len() > sbom::DOCUMENT_BYTES_MAX as u64 {
         return Err(failed(format!("larger than {} bytes", sbom::DOCUMENT_BYTES_MAX)));
     }
@@ -82,7 +99,7 @@ pub fn document(context: &Context, arguments: &Scan, file: &Path) -> Result<u8, 
     let read = read.map_err(failed)?;
     let title = format!("{}, {} components", read.form, read.components.len());
     let (distribution, assessment) = components::document(&database, read, clock(), arguments.feed_max_age)?;
-    show(context, arguments, &distribution, &assessment, &title)
+    show(context, arguments, &distribution, &assessment, &title, None)
 }
 
 fn no_database() -> Failure {
@@ -90,7 +107,14 @@ fn no_database() -> Failure {
 }
 
 /// Prints findings that stand alone, in the form that was asked for.
-fn show(context: &Context, arguments: &Scan, distribution: &Distribution, assessment: &Assessment, title: &str) -> Result<u8, Failure> {
+fn show(
+    context: &Context,
+    arguments: &Scan,
+    distribution: &Distribution,
+    assessment: &Assessment,
+    title: &str,
+    image: Option<&About>,
+) -> Result<u8, Failure> {
     let queue = queue(assessment, arguments.exposed.as_deref())?;
     let new = fails(assessment, &queue, arguments)?;
     if context.wanted.is_for_findings() {
@@ -98,11 +122,14 @@ fn show(context: &Context, arguments: &Scan, distribution: &Distribution, assess
     } else {
         match context.format {
             Format::Json => {
-                let data = json!({"distribution": distribution, "assessment": assessment});
+                let mut data = json!({"distribution": distribution, "assessment": assessment});
+                if let Some(image) = image {
+                    data["image"] = json!(image);
+                }
                 envelope("scan", &data, &assessment.unknown, Some(assessment), Some(&queue))?;
             }
             Format::Table => {
-                println!("{}", fother_core::text::printable(title, 200));
+                title.lines().for_each(|line| println!("{}", fother_core::text::printable(line, 200)));
                 print(assessment, &queue);
                 for why in assessment.unknown.iter().take(LINES_MAX) {
                     println!("could not tell: {}", fother_core::text::printable(why, 300));
