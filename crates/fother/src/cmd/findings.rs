@@ -16,7 +16,7 @@ use fother_core::{
     inventory::Distribution,
     rank::{self, Asset, Queue, Update, rules::Pack},
     report::{self, Subject},
-    sbom,
+    sbom::{self, Component, Sbom},
 };
 use fother_feeds::database::{self, Blocks};
 use fother_host::{findings::Judge, root::Root, scan::clock};
@@ -65,12 +65,16 @@ pub fn advisories_only(context: &Context, arguments: &Scan, root: &Root, judge: 
     let judge = judge.ok_or_else(no_database)?;
     let found = judge.quick(root)?;
     let title = format!("{} {} ({}), {} packages", found.distribution.id, found.distribution.version, found.architecture, found.installed);
-    show(context, arguments, &found.distribution, &found.assessment, &title)
+    show(
+        context,
+        arguments,
+        &Judged { distribution: &found.distribution, packages: &found.packages, assessment: &found.assessment },
+        &title,
+    )
 }
 
-/// `fother scan --file`.
-pub fn document(context: &Context, arguments: &Scan, file: &Path) -> Result<u8, Failure> {
-    let database = database(arguments.db.as_deref(), context, Some("vulnerable"))?.ok_or_else(no_database)?;
+/// Reads an SBOM or a lock file; what it is, is told by its content or its name.
+pub fn read_document(file: &Path) -> Result<Sbom, Failure> {
     let failed =
         |why: String| Failure::new(USAGE, format!("{}: {why}", file.display()), "name a CycloneDX or SPDX document or a lock file");
     if std::fs::metadata(file).map_err(|error| failed(error.to_string()))?.len() > sbom::DOCUMENT_BYTES_MAX as u64 {
@@ -79,26 +83,46 @@ pub fn document(context: &Context, arguments: &Scan, file: &Path) -> Result<u8, 
     let bytes = std::fs::read(file).map_err(|error| failed(error.to_string()))?;
     let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let read = if sbom::lock::NAMES.contains(&name) { sbom::lock::parse(name, &bytes) } else { sbom::parse(&bytes) };
-    let read = read.map_err(failed)?;
-    let title = format!("{}, {} components", read.form, read.components.len());
-    let (distribution, assessment) = components::document(&database, read, clock(), arguments.feed_max_age)?;
-    show(context, arguments, &distribution, &assessment, &title)
+    read.map_err(failed)
 }
 
-fn no_database() -> Failure {
+/// `fother scan --file`.
+pub fn document(context: &Context, arguments: &Scan, file: &Path) -> Result<u8, Failure> {
+    let database = database(arguments.db.as_deref(), context, Some("vulnerable"))?.ok_or_else(no_database)?;
+    let read = read_document(file)?;
+    let title = format!("{}, {} components", read.form, read.components.len());
+    let packages = read.components.clone();
+    let (distribution, assessment) = components::document(&database, read, clock(), arguments.feed_max_age)?;
+    show(context, arguments, &Judged { distribution: &distribution, packages: &packages, assessment: &assessment }, &title)
+}
+
+/// What asks for findings needs a database.
+pub fn no_database() -> Failure {
     Failure::new(UNKNOWN, "there is no database of advisories", "run `fother feeds update` or `fother feeds import`, or name one with --db")
 }
 
+/// What was judged and what it came to.
+#[derive(Clone, Copy)]
+pub struct Judged<'a> {
+    /// Distribution.
+    pub distribution: &'a Distribution,
+    /// Everything that is installed.
+    pub packages: &'a [Component],
+    /// The findings.
+    pub assessment: &'a Assessment,
+}
+
 /// Prints findings that stand alone, in the form that was asked for.
-fn show(context: &Context, arguments: &Scan, distribution: &Distribution, assessment: &Assessment, title: &str) -> Result<u8, Failure> {
+fn show(context: &Context, arguments: &Scan, judged: &Judged<'_>, title: &str) -> Result<u8, Failure> {
+    let assessment = judged.assessment;
     let queue = queue(assessment, arguments.exposed.as_deref())?;
     let new = fails(assessment, &queue, arguments)?;
     if context.wanted.is_for_findings() {
-        write(context.wanted, distribution, Some(assessment))?;
+        write(context.wanted, judged, &queue)?;
     } else {
         match context.format {
             Format::Json => {
-                let data = json!({"distribution": distribution, "assessment": assessment});
+                let data = json!({"distribution": judged.distribution, "packages": judged.packages, "assessment": assessment});
                 envelope("scan", &data, &assessment.unknown, Some(assessment), Some(&queue))?;
             }
             Format::Table => {
@@ -134,15 +158,20 @@ pub fn envelope<T: Serialize>(
 }
 
 /// Another tool's form.
-pub fn write(wanted: Wanted, distribution: &Distribution, assessment: Option<&Assessment>) -> Result<(), Failure> {
-    let Some(assessment) = assessment else { return Err(Failure::new(UNKNOWN, "there are no findings", "name a database with --db")) };
-    let subject = Subject { distribution, assessment, version: env!("CARGO_PKG_VERSION"), at: clock() };
+pub fn write(wanted: Wanted, judged: &Judged<'_>, queue: &Queue) -> Result<(), Failure> {
+    let Judged { distribution, packages, assessment } = *judged;
+    let subject = Subject { distribution, packages, assessment, queue, version: env!("CARGO_PKG_VERSION"), at: clock() };
     let value = match wanted {
         Wanted::Sarif => report::sarif::log(&subject),
         Wanted::Cyclonedx => report::cyclonedx::document(&subject),
         Wanted::Openvex => report::openvex::document(&subject),
+        Wanted::Spdx => report::spdx::document(&subject),
         Wanted::Csv => {
             print!("{}", report::csv::table(&subject));
+            return Ok(());
+        }
+        Wanted::Html => {
+            println!("{}", report::html::page_of(&subject));
             return Ok(());
         }
         Wanted::Table | Wanted::Json => return Ok(()),
@@ -257,6 +286,7 @@ fn row(at: usize, update: &Update) -> Vec<String> {
     });
     let installable = match &update.installable {
         _ if update.reboot => "installed: reboot".to_owned(),
+        _ if update.restart => "installed: restart".to_owned(),
         Installable::Yes { .. } => "yes".into(),
         Installable::Kept { why } => format!("kept: {why}"),
         Installable::No { .. } => "no".into(),
