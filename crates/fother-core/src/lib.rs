@@ -20,6 +20,7 @@ pub mod event;
 pub mod gate;
 pub mod id;
 pub mod inventory;
+pub mod languages;
 pub mod merkle;
 pub mod package;
 pub mod plan;

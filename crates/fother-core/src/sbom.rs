@@ -34,6 +34,8 @@ pub struct Component {
     pub source: Option<(String, String)>,
     /// Distribution as the package URL says: `debian-12.11`.
     pub distro: String,
+    /// Where it was found below a root or a source tree; empty where that is not known.
+    pub place: String,
 }
 
 /// A document's content.
@@ -151,6 +153,7 @@ fn component(purl: &Purl, clues: &Clues<'_>) -> Component {
         version,
         arch: purl.qualifier("arch").unwrap_or_default().to_owned(),
         distro: purl.qualifier("distro").unwrap_or_default().to_owned(),
+        place: String::new(),
     }
 }
 
