@@ -41,6 +41,7 @@ pub mod time;
 pub mod version;
 pub mod window;
 pub mod witness;
+pub mod yaml;
 
 pub use digest::Digest;
 pub use time::Timestamp;

@@ -8,6 +8,7 @@ pub mod dpkg;
 pub mod findings;
 pub mod foreign;
 pub mod inventory;
+pub mod languages;
 pub mod manifest;
 pub mod patchers;
 pub mod reboot;

@@ -75,7 +75,7 @@ pub fn modules(version: &[u8], list: &[u8]) -> Result<(Vec<Component>, Vec<Strin
         None => unknown.push(format!("Go's own library: version `{}` is no released one", crate::text::printable(&version, 60))),
     }
     let end = list.len().saturating_sub(MARK_BYTES);
-    let framed = list.len() >= 2 * MARK_BYTES + 1 && list.get(end - 1) == Some(&b'\n');
+    let framed = list.len() > 2 * MARK_BYTES && list.get(end - 1) == Some(&b'\n');
     let text = String::from_utf8_lossy(if framed { &list[MARK_BYTES..end] } else { b"" }).into_owned();
     let mut last: Option<Result<Component, String>> = None;
     for line in text.lines() {

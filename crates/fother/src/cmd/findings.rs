@@ -19,7 +19,12 @@ use fother_core::{
     sbom,
 };
 use fother_feeds::database::{self, Blocks};
-use fother_host::{findings::Judge, root::Root, scan::clock};
+use fother_host::{
+    findings::Judge,
+    languages,
+    root::Root,
+    scan::{Languages, clock},
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, path::Path};
@@ -60,29 +65,97 @@ pub fn queue(assessment: &Assessment, exposed: Option<&str>) -> Result<Queue, Fa
     Ok(rank::queue(&assessment.findings, asset(exposed), &packs, Day::of(clock())))
 }
 
-/// `fother scan --advisories-only`.
-pub fn advisories_only(context: &Context, arguments: &Scan, root: &Root, judge: Option<&Judge<'_>>) -> Result<u8, Failure> {
+/// `fother scan --advisories-only`, and roots of other package managers than dpkg.
+pub fn advisories_only(
+    context: &Context,
+    arguments: &Scan,
+    root: &Root,
+    judge: Option<&Judge<'_>>,
+    with_languages: bool,
+) -> Result<u8, Failure> {
     let judge = judge.ok_or_else(no_database)?;
-    let found = judge.quick(root)?;
+    let mut found = judge.quick(root)?;
     let title = format!("{} {} ({}), {} packages", found.distribution.id, found.distribution.version, found.architecture, found.installed);
-    show(context, arguments, &found.distribution, &found.assessment, &title)
+    let walked = with_languages.then(|| {
+        let owned = languages::Owned::of_others(root);
+        let mut walked = languages::find(root, &owned);
+        walked.unknown.extend(owned.unknown);
+        walked
+    });
+    if let Some(walked) = &walked {
+        found.assessment.unknown.extend(walked.unknown.iter().cloned());
+        judge.add(&found.distribution, &walked.components, &mut found.assessment)?;
+    }
+    let subject = Shown { distribution: &found.distribution, title: &title, languages: walked.as_ref().map(Languages::of) };
+    show(context, arguments, &subject, &found.assessment)
+}
+
+/// A root without any package database: its language packages are assessed all the same, and what is missing is named.
+/// Where there are none either, `unreadable` says why there is no answer.
+pub fn without_packages(
+    context: &Context,
+    arguments: &Scan,
+    root: &Root,
+    judge: Option<&Judge<'_>>,
+    unreadable: Failure,
+) -> Result<u8, Failure> {
+    let Some(judge) = judge else { return Err(unreadable) };
+    let walked = languages::find(root, &languages::Owned::default());
+    if walked.components.is_empty() {
+        return Err(unreadable);
+    }
+    let mut assessment = judge.nothing()?;
+    assessment.unknown.extend(walked.unknown.iter().cloned());
+    assessment.unknown.push(unreadable.what.clone());
+    let distribution = fother_host::inventory::distribution(root);
+    judge.add(&distribution, &walked.components, &mut assessment)?;
+    let title = format!("{}: no packages of a distribution", root.path().display());
+    let subject = Shown { distribution: &distribution, title: &title, languages: Some(Languages::of(&walked)) };
+    show(context, arguments, &subject, &assessment)
+}
+
+/// Language packages for people.
+pub fn print_languages(found: &Languages) {
+    let counts = if found.counts.is_empty() { "none" } else { &found.counts };
+    println!("\nlanguage packages: {counts}; {} files of others belong to packages of the distribution", found.of_packages);
+    for why in found.left_out.iter().take(LINES_MAX) {
+        println!("  left out: {}", fother_core::text::printable(why, 200));
+    }
 }
 
 /// `fother scan --file`.
 pub fn document(context: &Context, arguments: &Scan, file: &Path) -> Result<u8, Failure> {
     let database = database(arguments.db.as_deref(), context, Some("vulnerable"))?.ok_or_else(no_database)?;
-    let failed =
-        |why: String| Failure::new(USAGE, format!("{}: {why}", file.display()), "name a CycloneDX or SPDX document or a lock file");
-    if std::fs::metadata(file).map_err(|error| failed(error.to_string()))?.len() > sbom::DOCUMENT_BYTES_MAX as u64 {
-        return Err(failed(format!("larger than {} bytes", sbom::DOCUMENT_BYTES_MAX)));
-    }
-    let bytes = std::fs::read(file).map_err(|error| failed(error.to_string()))?;
-    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let read = if sbom::lock::NAMES.contains(&name) { sbom::lock::parse(name, &bytes) } else { sbom::parse(&bytes) };
-    let read = read.map_err(failed)?;
+    let failed = |why: String| {
+        Failure::new(USAGE, format!("{}: {why}", file.display()), "name a CycloneDX or SPDX document, a lock file or a source tree")
+    };
+    let read = read_document(file).map_err(failed)?;
     let title = format!("{}, {} components", read.form, read.components.len());
     let (distribution, assessment) = components::document(&database, read, clock(), arguments.feed_max_age)?;
-    show(context, arguments, &distribution, &assessment, &title)
+    show(context, arguments, &Shown { distribution: &distribution, title: &title, languages: None }, &assessment)
+}
+
+fn read_document(file: &Path) -> Result<sbom::Sbom, String> {
+    let metadata = std::fs::metadata(file).map_err(|error| error.to_string())?;
+    if metadata.is_dir() {
+        return languages::lock_files(&Root::open(file).map_err(|error| error.to_string())?);
+    }
+    if !metadata.is_file() {
+        return Err("it is neither a file nor a directory".into());
+    }
+    if metadata.len() > sbom::DOCUMENT_BYTES_MAX as u64 {
+        return Err(format!("larger than {} bytes", sbom::DOCUMENT_BYTES_MAX));
+    }
+    let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
+    let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if sbom::lock::is_known(name) { sbom::lock::parse(name, &bytes) } else { sbom::parse(&bytes) }
+}
+
+/// What findings are of.
+struct Shown<'a> {
+    distribution: &'a Distribution,
+    title: &'a str,
+    languages: Option<Languages>,
 }
 
 fn no_database() -> Failure {
@@ -90,7 +163,8 @@ fn no_database() -> Failure {
 }
 
 /// Prints findings that stand alone, in the form that was asked for.
-fn show(context: &Context, arguments: &Scan, distribution: &Distribution, assessment: &Assessment, title: &str) -> Result<u8, Failure> {
+fn show(context: &Context, arguments: &Scan, subject: &Shown<'_>, assessment: &Assessment) -> Result<u8, Failure> {
+    let distribution = subject.distribution;
     let queue = queue(assessment, arguments.exposed.as_deref())?;
     let new = fails(assessment, &queue, arguments)?;
     if context.wanted.is_for_findings() {
@@ -98,11 +172,15 @@ fn show(context: &Context, arguments: &Scan, distribution: &Distribution, assess
     } else {
         match context.format {
             Format::Json => {
-                let data = json!({"distribution": distribution, "assessment": assessment});
+                let mut data = json!({"distribution": distribution, "assessment": assessment});
+                if let Some(languages) = &subject.languages {
+                    data["languages"] = serde_json::to_value(languages)?;
+                }
                 envelope("scan", &data, &assessment.unknown, Some(assessment), Some(&queue))?;
             }
             Format::Table => {
-                println!("{}", fother_core::text::printable(title, 200));
+                println!("{}", fother_core::text::printable(subject.title, 200));
+                subject.languages.iter().for_each(print_languages);
                 print(assessment, &queue);
                 for why in assessment.unknown.iter().take(LINES_MAX) {
                     println!("could not tell: {}", fother_core::text::printable(why, 300));
