@@ -53,7 +53,12 @@ fn peers() -> Option<PathBuf> {
 }
 
 fn spelled(kind: &str, name: &str, version: &str) -> Name {
-    let name = if kind == "pypi" { name.to_lowercase().replace(['_', '.'], "-") } else { name.to_owned() };
+    let name = match kind {
+        "pypi" => name.to_lowercase().replace(['_', '.'], "-"),
+        // Trivy writes Go's in lower case.
+        "golang" => name.to_lowercase(),
+        _ => name.to_owned(),
+    };
     let version = if kind == "golang" { version.trim_start_matches('v') } else { version };
     (kind.to_owned(), name, version.to_owned())
 }
@@ -104,7 +109,9 @@ fn only_theirs(name: &Name, paths: &BTreeSet<String>, of_packages: &BTreeSet<Str
             Some("manifests inside of a package: test data and parts, nothing that is installed")
         }
         "cargo" if name.1 == "app" => Some("the program itself: its own source, of no registry"),
-        "golang" if name.2.is_empty() || name.2.starts_with("(devel)") || name.2 == "UNKNOWN" => Some("the program itself, without a version"),
+        "golang" if name.2.is_empty() || name.2.starts_with("(devel)") || name.2 == "UNKNOWN" => {
+            Some("the program itself, without a version")
+        }
         "golang" => Some("the program itself, with a version guessed from texts in it, not from its build information")
             .filter(|_| name.1.contains("/cli") || name.1.contains("anchore/syft")),
         _ => None,

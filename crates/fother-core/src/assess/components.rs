@@ -25,7 +25,7 @@ fn ecosystem(component: &Component) -> Option<(&'static str, String)> {
     };
     Some(match component.kind.as_str() {
         "cargo" => ("crates.io", component.name.clone()),
-        "golang" => ("Go", grouped("/")),
+        "golang" => ("Go", package_name("Go", &grouped("/"))),
         "pypi" => ("PyPI", package_name("PyPI", &component.name)),
         "npm" => ("npm", grouped("/")),
         "gem" => ("RubyGems", component.name.clone()),

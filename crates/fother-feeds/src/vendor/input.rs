@@ -141,8 +141,8 @@ fn is_json(name: &str) -> bool {
 /// As for [`documents`].
 pub fn members(path: &Path, ends: &[&str], mut member: impl FnMut(&str, &[u8]) -> Result<bool, String>) -> Result<(), String> {
     if is_zip(path)? {
-        let wanted = |name: &str| ends.iter().any(|end| name.ends_with(end));
-        return Zip::open(open_file(path)?)?.each_of(DOCUMENT_BYTES_MAX, wanted, member);
+        let wanted = |name: &str| ends.iter().any(|end| name.ends_with(end)).then_some(DOCUMENT_BYTES_MAX);
+        return Zip::open(open_file(path)?)?.each_of(wanted, member);
     }
     tar_members(open(path)?, ends, &mut member)
 }

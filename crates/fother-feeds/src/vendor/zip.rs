@@ -117,17 +117,16 @@ impl<B: Bytes> Zip<B> {
     /// # Errors
     /// Where a member is damaged or larger than `bytes_max`, or `member` fails.
     pub fn each(&mut self, bytes_max: usize, member: impl FnMut(&str, &[u8]) -> Result<bool, String>) -> Result<(), String> {
-        self.each_of(bytes_max, |_| true, member)
+        self.each_of(|_| Some(bytes_max), member)
     }
 
-    /// As [`Zip::each`], for the files whose names are `wanted`; the others are not unpacked.
+    /// As [`Zip::each`], for the files whose names are `wanted`, with the most bytes that each may have; the others are not unpacked.
     ///
     /// # Errors
     /// As for [`Zip::each`].
     pub fn each_of(
         &self,
-        bytes_max: usize,
-        wanted: impl Fn(&str) -> bool,
+        wanted: impl Fn(&str) -> Option<usize>,
         mut member: impl FnMut(&str, &[u8]) -> Result<bool, String>,
     ) -> Result<(), String> {
         let mut directory = io::BufReader::new(Part { bytes: &self.bytes, at: self.directory_at, left: self.directory_bytes });
@@ -146,9 +145,7 @@ impl<B: Bytes> Zip<B> {
             directory.read_exact(&mut name).map_err(|_| "its central directory is cut short")?;
             io::copy(&mut (&mut directory).take(lens.1), &mut io::sink()).map_err(|error| error.to_string())?;
             let text = String::from_utf8_lossy(&name);
-            if text.ends_with('/') || !wanted(&text) {
-                continue;
-            }
+            let Some(bytes_max) = wanted(&text).filter(|_| !text.ends_with('/')) else { continue };
             if flags & 1 != 0 || packed == 0xffff_ffff || unpacked > bytes_max as u64 {
                 return Err(format!("{} is encrypted or too large", fother_core::text::printable(&text, 80)));
             }

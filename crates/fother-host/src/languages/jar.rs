@@ -14,8 +14,10 @@ use fother_feeds::vendor::zip::Zip;
 
 /// Largest archive in an archive, in bytes.
 const INNER_BYTES_MAX: usize = 64 << 20;
+/// Largest manifest or file of coordinates, in bytes.
+const TEXT_BYTES_MAX: usize = 1 << 20;
 /// Most bytes that come out of one archive, all depths together.
-const UNPACKED_BYTES_MAX: usize = 1 << 30;
+const UNPACKED_BYTES_MAX: usize = 512 << 20;
 /// Archives in archives in archives.
 const DEPTH_MAX: usize = 3;
 const SHOWN_CHARS_MAX: usize = 600;
@@ -37,8 +39,7 @@ pub fn read(place: &Place<'_>, out: &mut Harvest) -> Result<(), String> {
 pub fn egg(place: &Place<'_>, out: &mut Harvest) -> Result<(), String> {
     let mut found = None;
     Zip::open(place.open()?)?.each_of(
-        INNER_BYTES_MAX,
-        |name| name == "EGG-INFO/PKG-INFO",
+        |name| (name == "EGG-INFO/PKG-INFO").then_some(TEXT_BYTES_MAX),
         |_, bytes| {
             found = Some(python::metadata(&String::from_utf8_lossy(bytes)));
             Ok(false)
@@ -58,8 +59,11 @@ fn is_coordinates(name: &str) -> bool {
 fn archive(zip: &Zip<impl Bytes>, shown: &str, depth: usize, left: &mut usize, out: &mut Harvest) -> Result<(), String> {
     let (mut manifest, mut found, mut inner) = (String::new(), 0, 0);
     let mut too_deep = false;
-    let wanted = |name: &str| name == "META-INF/MANIFEST.MF" || is_coordinates(name) || is_archive(name);
-    zip.each_of(INNER_BYTES_MAX, wanted, |name, bytes| {
+    let wanted = |name: &str| {
+        let text = (name == "META-INF/MANIFEST.MF" || is_coordinates(name)).then_some(TEXT_BYTES_MAX);
+        text.or_else(|| is_archive(name).then_some(INNER_BYTES_MAX))
+    };
+    zip.each_of(wanted, |name, bytes| {
         *left = left.checked_sub(bytes.len()).ok_or(format!("it unpacks to more than {UNPACKED_BYTES_MAX} bytes"))?;
         let inside = || printable(&format!("{shown}!{name}"), SHOWN_CHARS_MAX);
         if is_archive(name) {

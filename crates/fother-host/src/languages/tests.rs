@@ -201,7 +201,7 @@ fn packages_of_every_language_are_found_where_they_are_installed() {
         "pypi zipped 2",
     ];
     let found = tree.found();
-    assert_eq!(found.unknown, ["files of packages: /var/lib/dpkg/info is not there"; 0]);
+    assert!(found.unknown.is_empty(), "{:?}", found.unknown);
     assert_eq!(tree.names(), want);
     let place = |name: &str| found.components.iter().find(|c| c.name == name).unwrap().place.as_str();
     assert_eq!((place("b"), place("a")), ("/srv/php/vendor/composer/installed.json", "/srv/shop.war!WEB-INF/lib/a.jar"));
@@ -285,15 +285,15 @@ fn archive_bombs_unpack_to_a_bound_and_no_further() {
     let tree = Tree::new();
     let zeros = vec![b' '; 80 << 20];
     tree.write("bomb.jar", zip(&[("META-INF/MANIFEST.MF", &zeros)]));
-    let inner = zip(&[("META-INF/maven/g/a/pom.properties", &zeros[..60 << 20])]);
-    let members: Vec<(String, &[u8])> = (0..40).map(|n| (format!("{n}.jar"), inner.as_slice())).collect();
+    tree.write("text.jar", zip(&[("META-INF/maven/g/a/pom.properties", &zeros[..2 << 20])]));
+    let members: Vec<(String, &[u8])> = (0..20).map(|n| (format!("{n}.jar"), &zeros[..50 << 20])).collect();
     let members: Vec<(&str, &[u8])> = members.iter().map(|(name, bytes)| (name.as_str(), *bytes)).collect();
     tree.write("many.war", zip(&members));
     let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
     packed.write_all(&zeros).unwrap();
     tree.program("program", &elf(&[(".dep-v0", &packed.finish().unwrap())]));
     let found = tree.found();
-    for path in ["/bomb.jar", "/many.war", "/program"] {
+    for path in ["/bomb.jar", "/text.jar", "/many.war: it unpacks to more", "/program"] {
         assert!(named(&found, path), "{path}: {:#?}", found.unknown);
     }
 }
