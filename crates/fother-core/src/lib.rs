@@ -17,6 +17,7 @@ pub mod decide;
 pub mod digest;
 pub mod directive;
 pub mod event;
+pub mod fleet;
 pub mod gate;
 pub mod id;
 pub mod inventory;
