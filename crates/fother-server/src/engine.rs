@@ -3,6 +3,7 @@
 use crate::{
     Archives, Error,
     clock::Clock,
+    fleet::Fleet,
     identity::{Identity, LOG_ORIGIN},
     sole::{self, Sole},
 };
@@ -67,6 +68,7 @@ pub(crate) struct Engine {
     pub(crate) clock: Clock,
     pub(crate) started: Timestamp,
     pub(crate) heard: Mutex<BTreeMap<HostId, Heard>>,
+    pub(crate) fleet: Fleet,
     fence: u64,
     /// Whether another server has taken the log over.
     fenced: watch::Sender<bool>,
@@ -100,6 +102,7 @@ impl Engine {
         let (wake, woken) = mpsc::sync_channel(1);
         let engine = Self {
             heard: Mutex::new(heard.collect()),
+            fleet: Fleet::default(),
             size: watch::Sender::new(state.size),
             folded: Mutex::new(Folded { state: Arc::new(state), tree, note: String::new() }),
             store,
