@@ -34,6 +34,16 @@ impl Bytes for &[u8] {
     }
 }
 
+impl Bytes for Box<[u8]> {
+    fn size(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), String> {
+        (&**self).read(offset, out)
+    }
+}
+
 /// What a vendor says about one package and one vulnerability. Numbers are written into the database and never change their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -141,7 +141,11 @@ pub struct Verdict {
 }
 
 /// Whether a version lies in a claim's range; `None` where the versions cannot be compared.
-fn within(scheme: Scheme, claim: &Claim, order: &mut impl FnMut(Text) -> Result<Option<Ordering>, Error>) -> Result<Option<bool>, Error> {
+pub(crate) fn within(
+    scheme: Scheme,
+    claim: &Claim,
+    order: &mut impl FnMut(Text) -> Result<Option<Ordering>, Error>,
+) -> Result<Option<bool>, Error> {
     let mut after = |text: Text| if text == Text::default() { Ok(None) } else { order(text).map(Some) };
     if claim.flags & Claim::EXACT != 0 {
         // Not comparable is not equal: enumerations are compared by text then.

@@ -18,6 +18,7 @@ pub mod diff;
 pub mod digest;
 pub mod directive;
 pub mod event;
+pub mod fleet;
 pub mod gate;
 pub mod id;
 pub mod inventory;

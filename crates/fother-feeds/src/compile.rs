@@ -1,4 +1,4 @@
-//! Builds the advisory database: takes what the readers of [`crate::vendor`] understand and writes the one file. Pure but for [`write()`].
+//! Builds the advisory database: takes what the readers of [`crate::vendor`] understand and writes the one file.
 
 pub mod intern;
 mod layout;
@@ -12,6 +12,7 @@ use fother_core::{
     version::scheme::Scheme,
 };
 use intern::Interner;
+pub use layout::Sealed;
 use std::{collections::HashMap, io, path::Path};
 
 /// Most claims in one database.
@@ -302,24 +303,63 @@ impl Builder {
     /// # Errors
     /// Where it would be too large.
     pub fn finish(self, now: Timestamp) -> Result<Vec<u8>, String> {
-        layout::bytes(self, now)
+        let mut out = io::Cursor::new(Vec::new());
+        layout::write(self, now, &mut out)?;
+        Ok(out.into_inner())
+    }
+
+    /// Writes the database into an empty file that can be read and written.
+    ///
+    /// # Errors
+    /// Where it would be too large or cannot be written.
+    pub fn finish_into(self, now: Timestamp, file: &mut std::fs::File) -> Result<Sealed, String> {
+        layout::write(self, now, file)
     }
 }
 
-/// Puts a database in its place at once: written beside it, made durable, renamed.
+/// A file that takes the place of another at once: written beside it, made durable, renamed.
+#[derive(Debug)]
+pub struct Pending(tempfile::NamedTempFile);
+
+impl Pending {
+    /// Begins one beside `path`.
+    ///
+    /// # Errors
+    /// Where the folder cannot be used.
+    pub fn beside(path: &Path) -> io::Result<Self> {
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(dir)?;
+        tempfile::NamedTempFile::new_in(dir).map(Self)
+    }
+
+    /// The file to fill.
+    pub fn file(&mut self) -> &mut std::fs::File {
+        self.0.as_file_mut()
+    }
+
+    /// Puts it in the place of `path`.
+    ///
+    /// # Errors
+    /// Where it cannot be made durable or renamed.
+    pub fn place(self, path: &Path) -> io::Result<()> {
+        let file = self.0;
+        let mut permissions = file.as_file().metadata()?.permissions();
+        std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
+        file.as_file().set_permissions(permissions)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::File::open(dir)?.sync_all()
+    }
+}
+
+/// Puts bytes in a file's place at once.
 ///
 /// # Errors
-/// Where it cannot be written.
+/// Where they cannot be written.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write as _;
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(dir)?;
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    let mut permissions = file.as_file().metadata()?.permissions();
-    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
-    file.as_file().set_permissions(permissions)?;
-    file.persist(path).map_err(|error| error.error)?;
-    std::fs::File::open(dir)?.sync_all()
+    let mut pending = Pending::beside(path)?;
+    pending.file().write_all(bytes)?;
+    pending.place(path)
 }

@@ -3,7 +3,7 @@
 //! A feed that is damaged, cut short, older or much smaller than the last good one never takes its place.
 
 use crate::{
-    compile::{self, Builder, Taken},
+    compile::{self, Builder, Pending, Sealed, Taken},
     vendor::{self, About, Kind, sniff},
 };
 use fother_core::{Digest, Timestamp, advisory::Day, text::printable};
@@ -145,13 +145,13 @@ impl Intake {
                 plan.insert(name, candidate);
             }
         }
-        let bytes = loop {
+        let (database, sealed) = loop {
             if plan.is_empty() {
                 let why = outcome.refused.first().or(outcome.passed_over.first()).cloned();
                 return Err(IntakeError::Nothing(why.unwrap_or_else(|| "nothing was offered".into())));
             }
             match self.compile(&mut plan, &kept, now, force)? {
-                Ok(bytes) => break bytes,
+                Ok(built) => break built,
                 Err((name, why)) => {
                     let good = kept.get(&name).filter(|good| plan.get(&name).is_some_and(|bad| bad.digest != good.digest));
                     let left = if good.is_some() { "the last good one stays" } else { "there is no earlier one" };
@@ -165,12 +165,12 @@ impl Intake {
             }
         };
         outcome.taken = plan.iter().filter(|(name, feed)| kept.get(*name) != Some(feed)).map(|(name, _)| name.clone()).collect();
-        compile::write(&self.database(), &bytes).map_err(|error| self.failed(error))?;
+        database.place(&self.database()).map_err(|error| self.failed(error))?;
         let list = serde_json::to_vec_pretty(&plan).map_err(|error| self.failed(io::Error::other(error)))?;
         compile::write(&self.dir.join(LIST), &list).map_err(|error| self.failed(error))?;
         self.sweep(&plan);
-        outcome.bytes = bytes.len() as u64;
-        outcome.database = Some(Digest(bytes.get(32..64).and_then(|d| d.try_into().ok()).unwrap_or_default()));
+        outcome.bytes = sealed.bytes;
+        outcome.database = Some(Digest(sealed.digest));
         Ok(outcome)
     }
 
@@ -264,7 +264,7 @@ impl Intake {
         kept: &BTreeMap<String, Kept>,
         now: Timestamp,
         force: bool,
-    ) -> Result<Result<Vec<u8>, (String, String)>, IntakeError> {
+    ) -> Result<Compiled, IntakeError> {
         let mut builder = Builder::default();
         for (name, feed) in plan.iter_mut() {
             let bad = |why: String| Ok(Err((name.clone(), why)));
@@ -279,7 +279,9 @@ impl Intake {
             }
             (feed.date, feed.records) = (taken.newest.0, taken.records);
         }
-        builder.finish(now).map(Ok).map_err(IntakeError::Compile)
+        let mut database = Pending::beside(&self.database()).map_err(|error| self.failed(error))?;
+        let sealed = builder.finish_into(now, database.file()).map_err(IntakeError::Compile)?;
+        Ok(Ok((database, sealed)))
     }
 
     /// Removes copies that no feed uses; what cannot be removed is tried again next time.
@@ -292,6 +294,9 @@ impl Intake {
         }
     }
 }
+
+/// A database that waits to be published, or the feed that must go and why.
+type Compiled = Result<(Pending, Sealed), (String, String)>;
 
 /// Why a feed may not follow the one that is kept.
 fn regression(old: &Kept, new: Taken) -> Option<String> {

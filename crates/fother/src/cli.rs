@@ -194,6 +194,9 @@ pub struct Serve {
     /// Who may author and approve.
     #[arg(long, default_value = "/etc/fother/approvers.toml")]
     pub approvers: PathBuf,
+    /// Database of advisories that questions to the fleet are answered from; the one of `fother feeds` unless it is named.
+    #[arg(long, env = "FOTHER_DB")]
+    pub db: Option<PathBuf>,
     /// Address for agents; a socket passed by systemd (LISTEN_FDS) wins.
     #[arg(long, default_value = "127.0.0.1:7443")]
     pub agents: std::net::SocketAddr,

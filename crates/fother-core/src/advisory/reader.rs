@@ -443,9 +443,17 @@ impl<B: Bytes> Database<B> {
     /// # Errors
     /// Where the database is damaged.
     pub fn vuln_by_id(&self, id: &str) -> Result<Option<VulnInfo>, Error> {
+        self.vuln_place(id)?.map(|at| self.vuln(at)).transpose()
+    }
+
+    /// Position of a vulnerability by its id.
+    ///
+    /// # Errors
+    /// Where the database is damaged.
+    pub fn vuln_place(&self, id: &str) -> Result<Option<u32>, Error> {
         let count = self.count(Section::Vulns);
         let key = cve_key(id);
-        let found = self.search(0, count, |at| {
+        self.search(0, count, |at| {
             let record: Vuln = self.record(at)?;
             Ok(match (key, record.key) {
                 (Some(key), 1..) => record.key.cmp(&key),
@@ -454,8 +462,23 @@ impl<B: Bytes> Database<B> {
                 (None, 1..) => Ordering::Less,
                 (None, 0) => self.text(record.id)?.as_str().cmp(id),
             })
-        })?;
-        found.map(|at| self.vuln(at)).transpose()
+        })
+    }
+
+    /// Position of an advisory by its id; reads all advisories' ids.
+    ///
+    /// # Errors
+    /// Where the database is damaged.
+    pub fn advisory_place(&self, id: &str) -> Result<Option<u32>, Error> {
+        let mut text = Vec::new();
+        for at in 0..self.count(Section::Advisories) {
+            let record: Advisory = self.record(at)?;
+            self.text_into(record.id, &mut text)?;
+            if text == id.as_bytes() {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
     }
 
     /// Probability of exploitation of a CVE, in millionths.

@@ -7,9 +7,15 @@ use std::path::PathBuf;
 /// `fother host …`.
 #[derive(Debug, Subcommand)]
 pub enum Host {
-    /// All hosts.
-    #[command(after_help = "Example:\n  fother host ls --format json")]
-    Ls,
+    /// All hosts, or those that a vulnerability, an advisory or a package version is on.
+    #[command(
+        after_help = "Examples:\n  fother host ls --format json\n  fother host ls --affected CVE-2026-45447\n  fother host ls --affected 'openssl<3.0.20'\n  fother host ls --affected DSA-6001-1"
+    )]
+    Ls {
+        /// Only hosts that this is on: a vulnerability, an advisory, or a binary or source package with `<`, `<=`, `=`, `>=`, `>` and a version.
+        #[arg(long, value_name = "CVE|ADVISORY|PACKAGE[<VERSION]")]
+        affected: Option<String>,
+    },
     /// One host.
     #[command(after_help = "Example:\n  fother host show web-1")]
     Show {
