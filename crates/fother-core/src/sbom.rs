@@ -34,6 +34,8 @@ pub struct Component {
     pub source: Option<(String, String)>,
     /// Distribution as the package URL says: `debian-12.11`.
     pub distro: String,
+    /// Module and stream that an rpm is of: `nodejs:18`; empty where it is of none.
+    pub module: String,
 }
 
 /// A document's content.
@@ -151,7 +153,23 @@ fn component(purl: &Purl, clues: &Clues<'_>) -> Component {
         version,
         arch: purl.qualifier("arch").unwrap_or_default().to_owned(),
         distro: purl.qualifier("distro").unwrap_or_default().to_owned(),
+        module: module(purl, clues),
     }
+}
+
+/// Name and stream of an rpm's module, from wherever the document's maker put its label: `nodejs:18:9030020240113:rhel9`.
+fn module(purl: &Purl, clues: &Clues<'_>) -> String {
+    let names = ["aquasecurity:trivy:Modularitylabel", "syft:metadata:modularityLabel"];
+    let property = || clues.properties.iter().find(|(key, _)| names.contains(key)).map(|(_, value)| *value);
+    purl.qualifier("rpmmod").or_else(property).and_then(stream).unwrap_or_default()
+}
+
+/// `nodejs:18` of a module's label; `None` where it has no stream.
+#[must_use]
+pub fn stream(label: &str) -> Option<String> {
+    let mut parts = label.splitn(3, ':');
+    let (name, stream) = (parts.next()?, parts.next()?);
+    (!name.is_empty() && !stream.is_empty() && !label.contains('/')).then(|| format!("{name}:{stream}"))
 }
 
 /// The source package, from wherever the document's maker put it.

@@ -16,6 +16,7 @@ use fother_core::{
     inventory::{Closes, Distribution},
     package::UpdateClass,
     version::scheme::Scheme,
+    vex::apply::{self, Given},
 };
 use fother_feeds::database::Blocks;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,8 @@ pub struct Judge<'a> {
     pub feed_days_max: Option<u32>,
     /// Today.
     pub now: Timestamp,
+    /// VEX statements that the user gave, and whose in feeds count.
+    pub vex: Given,
 }
 
 /// What advisories alone say about a root.
@@ -48,7 +51,7 @@ impl<'a> Judge<'a> {
     /// Asks now.
     #[must_use]
     pub fn new(database: &'a Database<Blocks>, feed_days_max: Option<u32>) -> Self {
-        Self { database, feed_days_max, now: clock() }
+        Self { database, feed_days_max, now: clock(), vex: Given::default() }
     }
 
     /// Assesses a root by its package database alone: whether a fix is installable here stays open.
@@ -58,8 +61,11 @@ impl<'a> Judge<'a> {
     pub fn quick(&self, root: &Root) -> Result<Quick, Error> {
         if let Some(foreign) = foreign::read(root) {
             let (distribution, installed) = (foreign.distribution.clone(), foreign.components.len());
-            let (distribution, assessment) = components::document(self.database, foreign, self.now, self.feed_days_max)
+            let system = distribution.clone().unwrap_or_default();
+            let items = apply::of_components(&system, &foreign.components, components::label);
+            let (distribution, mut assessment) = components::document(self.database, foreign, self.now, self.feed_days_max)
                 .map(|(_, assessment)| (distribution.unwrap_or_default(), assessment))?;
+            apply::apply(self.database, &self.vex, &items, &mut assessment)?;
             return Ok(Quick { distribution, architecture: String::new(), installed, assessment });
         }
         let facts = Facts::read_packages(root)?;
@@ -126,7 +132,9 @@ impl<'a> Judge<'a> {
         kernel: Option<&str>,
     ) -> Result<Assessment, fother_core::advisory::reader::Error> {
         let subject = Host { distribution, packages, offers, foreign, kernel, now: self.now, feed_days_max: self.feed_days_max };
-        host::host(self.database, &subject)
+        let mut assessment = host::host(self.database, &subject)?;
+        apply::apply(self.database, &self.vex, &apply::of_installed(distribution, packages), &mut assessment)?;
+        Ok(assessment)
     }
 }
 

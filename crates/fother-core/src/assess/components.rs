@@ -3,7 +3,7 @@
 use super::{
     host::{self, Assessment, Host, HostFinding},
     installed::Judged,
-    package, package_name, release_name,
+    package_name, release_name, releases, rpm,
 };
 use crate::{
     Timestamp,
@@ -39,12 +39,18 @@ fn ecosystem(component: &Component) -> Option<(&'static str, String)> {
     })
 }
 
-/// Names under which a distribution's advisories may speak of a component: the binary package, and for apk the source.
+/// A component's name in findings.
+#[must_use]
+pub fn label(component: &Component) -> String {
+    ecosystem(component).map_or_else(|| component.name.clone(), |(_, name)| name)
+}
+
+/// Names under which a distribution's advisories may speak of a component: the binary package with its module, and for apk the source.
 fn names(component: &Component) -> Vec<String> {
     let source = component.source.as_ref().map(|(source, _)| source.clone());
     match (component.kind.as_str(), source) {
         ("apk", Some(source)) => vec![source],
-        _ => vec![component.name.clone()],
+        _ => vec![releases::key(&component.module, false, &component.name)],
     }
 }
 
@@ -98,7 +104,7 @@ fn add<B: Bytes>(
             |release: String, source: String| Judged { release, source, version: component.version.clone(), because: String::new() };
         if let Some((ecosystem, name)) = ecosystem(component) {
             groups.entry((judged(ecosystem.to_owned(), name.clone()), name.clone())).or_default().insert(name);
-        } else if let Some(release) = release_name(distribution).filter(|_| matches!(component.kind.as_str(), "rpm" | "apk")) {
+        } else if let Some(release) = releases::of_component(distribution, component) {
             let source = component.source.as_ref().map_or(&component.name, |(source, _)| source);
             for name in names(component) {
                 groups.entry((judged(release.clone(), name), source.clone())).or_default().insert(component.name.clone());
@@ -123,7 +129,8 @@ fn add<B: Bytes>(
             releases.insert(judged.release.clone(), known);
         }
         let Some(Some(release)) = releases.get(&judged.release) else { continue };
-        let verdict = package(db, release, &judged.source, &judged.version)?;
+        let verdict = rpm::ask(db, release, &judged, &source, out)?;
+        out.statements.extend(host::weighed(&verdict.stated, &judged.source, &judged.version, &feeds));
         out.unknown.extend(verdict.unknown);
         out.not_affected.extend(verdict.not_affected.iter().map(|id| format!("{id} {}", judged.source)));
         let packages: Vec<String> = packages.into_iter().collect();

@@ -12,6 +12,7 @@ const RELEASE: u64 = 1002;
 const EPOCH: u64 = 1003;
 const ARCH: u64 = 1022;
 const SOURCE_RPM: u64 = 1044;
+const MODULARITY_LABEL: u64 = 5096;
 const TYPE_INT32: u64 = 4;
 const TYPE_STRING: u64 = 6;
 const TYPE_I18N: u64 = 9;
@@ -21,8 +22,8 @@ pub(super) fn component(blob: &[u8]) -> Result<Component, String> {
     let data_len = place(blob, 4, 4, true).ok_or("its header is malformed")?;
     let data_at = 8 + count * INDEX_ENTRY_BYTES;
     let data = data_at.checked_add(data_len).and_then(|end| blob.get(data_at..end)).ok_or("its header is cut short")?;
-    let (mut name, mut version, mut release, mut arch, mut source, mut epoch) =
-        (String::new(), String::new(), String::new(), String::new(), String::new(), None);
+    let (mut name, mut version, mut release, mut arch, mut source, mut module, mut epoch) =
+        (String::new(), String::new(), String::new(), String::new(), String::new(), String::new(), None);
     for entry in blob[8..data_at].chunks_exact(INDEX_ENTRY_BYTES) {
         let (tag, kind, offset) = (number(entry, 0, 4, true), number(entry, 4, 4, true), place(entry, 8, 4, true));
         let (Some(tag), Some(kind), Some(offset)) = (tag, kind, offset) else { continue };
@@ -32,6 +33,7 @@ pub(super) fn component(blob: &[u8]) -> Result<Component, String> {
             RELEASE => &mut release,
             ARCH => &mut arch,
             SOURCE_RPM => &mut source,
+            MODULARITY_LABEL => &mut module,
             EPOCH if kind == TYPE_INT32 => {
                 epoch = number(data, offset, 4, true);
                 continue;
@@ -51,7 +53,8 @@ pub(super) fn component(blob: &[u8]) -> Result<Component, String> {
         let (name, version) = rest.rsplit_once('-')?;
         Some((name.to_owned(), format!("{version}-{release}")))
     });
-    Ok(Component { kind: "rpm".into(), version: format!("{epoch}{version}-{release}"), name, arch, source, ..Component::default() })
+    let module = crate::sbom::stream(&module).unwrap_or_default();
+    Ok(Component { kind: "rpm".into(), version: format!("{epoch}{version}-{release}"), name, arch, source, module, ..Component::default() })
 }
 
 fn text(data: &[u8], at: usize) -> Option<String> {

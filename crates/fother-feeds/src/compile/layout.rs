@@ -4,7 +4,7 @@ use super::{Builder, intern::Moved};
 use fother_core::{
     Timestamp,
     advisory::format::{
-        Claim, DIGEST_AT, HEADER_BYTES, MAGIC, Package, Record, SECTION_BYTES, Section, Subject, Support, Text, VERSION, Vuln,
+        Claim, DIGEST_AT, HEADER_BYTES, MAGIC, Package, Record, SECTION_BYTES, Section, Statement, Subject, Support, Text, VERSION, Vuln,
     },
 };
 use sha2::{Digest as _, Sha256};
@@ -65,6 +65,7 @@ fn size(builder: &Builder, strings: usize) -> usize {
         (Section::Vulns, builder.vulns.len()),
         (Section::Epss, builder.epss.len()),
         (Section::Supports, builder.supports.len()),
+        (Section::Statements, builder.statements.len()),
     ];
     let tables = HEADER_BYTES + (SECTION_BYTES + 8) * Section::ALL.len();
     strings + tables + records.iter().map(|(section, count)| section.record_bytes() * count).sum::<usize>()
@@ -87,6 +88,9 @@ pub(super) fn bytes(mut builder: Builder, now: Timestamp) -> Result<Vec<u8>, Str
     // What only building needs goes first: the peak of memory is here.
     (builder.package_index, builder.cve_index) = Default::default();
     (builder.other_index, builder.advisory_index, builder.release_index) = Default::default();
+    builder.apart_index = Default::default();
+    builder.statements.sort_by(|a, b| builder.text.get(a.product).as_bytes().cmp(builder.text.get(b.product).as_bytes()).then(a.cmp(b)));
+    builder.statements.dedup_by_key(|statement| (statement.product, statement.body));
     let mut releases = positions(builder.releases.len());
     releases.sort_by_key(|at| builder.text.get(builder.releases[*at as usize].name).as_bytes());
     let release_rank = ranks(&releases);
@@ -132,6 +136,11 @@ pub(super) fn bytes(mut builder: Builder, now: Timestamp) -> Result<Vec<u8>, Str
         version: moved.place(support.version),
         note: moved.place(support.note),
         ended: support.ended,
+    }));
+    file.put(builder.statements.iter().map(|statement| Statement {
+        product: moved.place(statement.product),
+        body: moved.place(statement.body),
+        ..*statement
     }));
     file.seal(now)
 }

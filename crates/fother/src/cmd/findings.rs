@@ -1,6 +1,6 @@
 //! Findings on the screen and in files: the ranked queue, other tools' forms, what a pipeline fails on.
 
-use super::{Context, feeds};
+use super::{Context, feeds, vex};
 use crate::{
     cli::Scan,
     failure::{FINE, Failure, NO, REFUSED, UNKNOWN, USAGE},
@@ -17,6 +17,7 @@ use fother_core::{
     rank::{self, Asset, Queue, Update, rules::Pack},
     report::{self, Subject},
     sbom,
+    vex::{apply, subject},
 };
 use fother_feeds::database::{self, Blocks};
 use fother_host::{findings::Judge, root::Root, scan::clock};
@@ -81,7 +82,11 @@ pub fn document(context: &Context, arguments: &Scan, file: &Path) -> Result<u8, 
     let read = if sbom::lock::NAMES.contains(&name) { sbom::lock::parse(name, &bytes) } else { sbom::parse(&bytes) };
     let read = read.map_err(failed)?;
     let title = format!("{}, {} components", read.form, read.components.len());
-    let (distribution, assessment) = components::document(&database, read, clock(), arguments.feed_max_age)?;
+    let given = vex::given(arguments, subject::of_document(&bytes))?;
+    let system = read.distribution.clone().unwrap_or_default();
+    let items = apply::of_components(&system, &read.components, components::label);
+    let (distribution, mut assessment) = components::document(&database, read, clock(), arguments.feed_max_age)?;
+    apply::apply(&database, &given, &items, &mut assessment)?;
     show(context, arguments, &distribution, &assessment, &title)
 }
 
@@ -239,11 +244,13 @@ pub fn print(assessment: &Assessment, queue: &Queue) {
     let open: Vec<&HostFinding> = assessment.findings.iter().filter(|finding| finding.fixed.is_none()).collect();
     for finding in open.iter().take(LINES_MAX) {
         let title = fother_core::text::printable(&finding.title, 80);
-        println!("no fix: {} in {} {}: {} ({title})", finding.id, finding.source, finding.version, report::action(finding));
+        let note = if finding.note.is_empty() { String::new() } else { format!(" [{}]", fother_core::text::printable(&finding.note, 100)) };
+        println!("no fix: {} in {} {}: {} ({title}){note}", finding.id, finding.source, finding.version, report::action(finding));
     }
     if open.len() > LINES_MAX {
         println!("  … and {} more without a fix (--format json has all)", open.len() - LINES_MAX);
     }
+    vex::print(assessment);
     for line in &assessment.unsupported {
         println!("support of {}: {}", line.source, fother_core::text::printable(&line.why, 160));
     }

@@ -1,12 +1,12 @@
 //! `fother scan`: this machine, or a root directory, with nothing set up.
 
-use super::{Context, findings};
+use super::{Context, findings, vex};
 use crate::{
     cli::Scan,
     failure::{FINE, Failure, NO, UNKNOWN},
     output::{Format, table},
 };
-use fother_core::{inventory::Reboot, package::UpdateClass};
+use fother_core::{inventory::Reboot, package::UpdateClass, vex::subject::Subject};
 use fother_host::{
     findings::Judge,
     inventory,
@@ -24,7 +24,8 @@ pub fn run(context: &Context, arguments: &Scan) -> Result<u8, Failure> {
     }
     let root = Root::open(&arguments.root)?;
     let database = findings::database(arguments.db.as_deref(), context, arguments.fail_on.as_deref())?;
-    let judge = database.as_ref().map(|database| Judge::new(database, arguments.feed_max_age));
+    let vex = vex::given(arguments, Subject::default())?;
+    let judge = database.as_ref().map(|database| Judge { vex, ..Judge::new(database, arguments.feed_max_age) });
     // Only dpkg hosts have archives that are looked at here.
     if arguments.advisories_only || fother_host::foreign::is_there(&root) {
         return findings::advisories_only(context, arguments, &root, judge.as_ref());
