@@ -103,6 +103,7 @@ pub fn read(input: impl BufRead, handler: &mut impl Handler) -> Result<(), Strin
                 let name = start.local_name().as_ref().to_owned();
                 handler.open(&path, &name, &Tag(&start))?;
                 handler.close(&path, &name, "")?;
+                started = true;
             }
             Event::End(_) => {
                 let (Some(name), Some(text)) = (path.pop(), texts.pop()) else {

@@ -5,14 +5,20 @@ use crate::{
     failure::{Failure, USAGE},
 };
 use fother_core::{
-    assess::host::Assessment,
+    Timestamp,
+    advisory::reader::Database,
+    assess::{components, host::Assessment},
+    inventory::Distribution,
+    sbom::Sbom,
     text::printable,
     vex::{
         Product,
-        apply::{Given, Weighed},
+        apply::{self, Given, Weighed},
         subject::Subject,
     },
 };
+
+use fother_feeds::database::Blocks;
 
 /// Most lines on a screen; JSON has all.
 const LINES_MAX: usize = 15;
@@ -34,6 +40,21 @@ pub fn given(arguments: &Scan, subject: Subject) -> Result<Given, Failure> {
         out.statements.extend(statements.into_iter().map(|statement| (from.clone(), statement)));
     }
     Ok(out)
+}
+
+/// Assesses what a document says, with the statements of feeds and of the user.
+pub fn document(
+    database: &Database<Blocks>,
+    read: Sbom,
+    now: Timestamp,
+    feed_days_max: Option<u32>,
+    given: &Given,
+) -> Result<(Distribution, Assessment), Failure> {
+    let system = read.distribution.clone().unwrap_or_default();
+    let items = apply::of_components(&system, &read.components, components::label);
+    let (distribution, mut assessment) = components::document(database, read, now, feed_days_max)?;
+    apply::apply(database, given, &items, &mut assessment)?;
+    Ok((distribution, assessment))
 }
 
 /// Statements for people: those of others than the vendor and those that do not count first.
