@@ -21,6 +21,7 @@ pub mod event;
 pub mod gate;
 pub mod id;
 pub mod inventory;
+pub mod languages;
 pub mod merkle;
 pub mod package;
 pub mod plan;
@@ -43,6 +44,7 @@ pub mod version;
 pub mod vex;
 pub mod window;
 pub mod witness;
+pub mod yaml;
 
 pub use digest::Digest;
 pub use time::Timestamp;

@@ -42,6 +42,9 @@ pub struct Component {
     /// Module and stream that an rpm is of: `nodejs:18`; empty where it is of none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub module: String,
+    /// Where it was found below a root or a source tree; empty where that is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub place: String,
 }
 
 impl Component {
@@ -57,6 +60,7 @@ impl Component {
             source: Some((package.source.clone(), package.source_version.as_str().to_owned())),
             distro: format!("{}-{}", distribution.id, distribution.version),
             module: String::new(),
+            place: String::new(),
         }
     }
 
@@ -196,6 +200,7 @@ fn component(purl: &Purl, clues: &Clues<'_>) -> Component {
         arch: purl.qualifier("arch").unwrap_or_default().to_owned(),
         distro: purl.qualifier("distro").unwrap_or_default().to_owned(),
         module: module(purl, clues),
+        place: String::new(),
     }
 }
 

@@ -8,7 +8,10 @@ pub mod input;
 pub mod kev;
 pub mod lifecycle;
 pub mod list;
+pub mod nodejs;
 pub mod osv;
+pub mod requirement;
+pub mod rubysec;
 pub mod secdb;
 pub mod sniff;
 pub mod tracker;
@@ -63,11 +66,15 @@ pub enum Kind {
     Updateinfo,
     /// Alpine's security database of one repository.
     AlpineSecdb,
+    /// The Ruby Advisory Database.
+    Rubysec,
+    /// Vulnerabilities of Node.js itself.
+    NodejsCore,
 }
 
 impl Kind {
     /// All.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::DebianTracker,
         Self::DebianList,
         Self::Osv,
@@ -86,6 +93,8 @@ impl Kind {
         Self::CyclonedxVex,
         Self::Updateinfo,
         Self::AlpineSecdb,
+        Self::Rubysec,
+        Self::NodejsCore,
     ];
 
     /// Its name on the command line and in reports.
@@ -110,6 +119,8 @@ impl Kind {
             Self::CyclonedxVex => "cyclonedx-vex",
             Self::Updateinfo => "updateinfo",
             Self::AlpineSecdb => "alpine-secdb",
+            Self::Rubysec => "rubysec",
+            Self::NodejsCore => "nodejs-core",
         }
     }
 
@@ -131,7 +142,9 @@ impl Kind {
             | Self::SupportLimited
             | Self::Metasploit
             | Self::Nuclei
-            | Self::ExploitDb => true,
+            | Self::ExploitDb
+            | Self::Rubysec
+            | Self::NodejsCore => true,
             Self::DebianList
             | Self::Osv
             | Self::Cve
@@ -149,12 +162,14 @@ impl Kind {
     pub fn fresh_days(self) -> u32 {
         match self {
             Self::DebianTracker | Self::DebianList | Self::Epss => 7,
-            Self::Osv | Self::Kev | Self::Csaf => 14,
+            Self::Osv | Self::Kev | Self::Csaf | Self::Rubysec => 14,
             // A repository that has had no update for long is not the vendor's any more.
             Self::Updateinfo | Self::AlpineSecdb => 45,
             // A statement does not age; a later one takes its place.
             Self::OpenVex | Self::CyclonedxVex => 36_500,
             // Enrichment and dates: their absence is visible in each answer.
+            // Node.js publishes a few times a year.
+            Self::NodejsCore => 180,
             Self::Cve => 60,
             Self::DebianDates | Self::UbuntuDates | Self::SupportEnded | Self::SupportLimited => 400,
             Self::Metasploit | Self::Nuclei | Self::ExploitDb => 60,
@@ -204,6 +219,8 @@ pub fn read(builder: &mut Builder, about: &About, path: &Path) -> Result<Taken, 
         Kind::CyclonedxVex => vex::read(builder, path, fother_core::vex::cyclonedx::parse),
         Kind::Updateinfo => updateinfo::read(builder, path),
         Kind::AlpineSecdb => secdb::read(builder, path),
+        Kind::Rubysec => rubysec::read(builder, path),
+        Kind::NodejsCore => nodejs::read(builder, path, about.modified),
     }?;
     // A release in which no package's support has ended yet has an empty list.
     if taken.records == 0 && about.kind != Kind::SupportEnded {

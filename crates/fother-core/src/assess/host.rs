@@ -108,6 +108,9 @@ pub struct HostFinding {
     pub version: String,
     /// Installed binary packages, sorted.
     pub packages: Vec<String>,
+    /// Where a language package stands, sorted: paths below the root. Empty for packages of the distribution.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<String>,
     /// First answer: what the vendor says.
     pub status: Status,
     /// Second answer: source version with the fix.
@@ -328,6 +331,7 @@ pub(crate) fn plain(judged: &installed::Judged, packages: Vec<String>, finding: 
         title: title.or_else(|| finding.advisories.first().map(|a| a.summary.clone())).unwrap_or_default(),
         source: judged.source.clone(),
         version: judged.version.clone(),
+        places: Vec::new(),
         status: finding.status,
         fixed: finding.fixed.clone(),
         installable: match (&finding.fixed, finding.paid) {

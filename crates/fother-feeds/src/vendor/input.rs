@@ -125,7 +125,7 @@ pub fn documents(path: &Path, mut document: impl FnMut(&str, &[u8]) -> Result<bo
         return zip.each(DOCUMENT_BYTES_MAX, |name, bytes| if is_json(name) { document(name, bytes) } else { Ok(true) });
     }
     let mut reader = open(path)?;
-    if is_tar(&mut reader)? { tar_documents(reader, document) } else { text_documents(path, reader, document) }
+    if is_tar(&mut reader)? { tar_members(reader, &[".json"], document) } else { text_documents(path, reader, document) }
 }
 
 /// Whether the unpacked bytes are a tar: its mark, or a block that is no JSON.
@@ -147,7 +147,19 @@ fn is_json(name: &str) -> bool {
     name.ends_with(".json")
 }
 
-fn tar_documents(reader: impl Read, mut document: impl FnMut(&str, &[u8]) -> Result<bool, String>) -> Result<(), String> {
+/// Calls `member` with the name and the bytes of each file of a tar or zip whose name has one of these ends; `false` ends it early.
+///
+/// # Errors
+/// As for [`documents`].
+pub fn members(path: &Path, ends: &[&str], mut member: impl FnMut(&str, &[u8]) -> Result<bool, String>) -> Result<(), String> {
+    if is_zip(path)? {
+        let wanted = |name: &str| ends.iter().any(|end| name.ends_with(end)).then_some(DOCUMENT_BYTES_MAX);
+        return Zip::open(open_file(path)?)?.each_of(wanted, member);
+    }
+    tar_members(open(path)?, ends, &mut member)
+}
+
+fn tar_members(reader: impl Read, ends: &[&str], mut document: impl FnMut(&str, &[u8]) -> Result<bool, String>) -> Result<(), String> {
     let mut archive = tar::Archive::new(reader);
     let mut buffer = Vec::new();
     let mut count = 0;
@@ -158,7 +170,7 @@ fn tar_documents(reader: impl Read, mut document: impl FnMut(&str, &[u8]) -> Res
             return Err(format!("it has more than {DOCUMENTS_MAX} members"));
         }
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        if !entry.header().entry_type().is_file() || !is_json(&name) {
+        if !entry.header().entry_type().is_file() || !ends.iter().any(|end| name.ends_with(end)) {
             continue;
         }
         buffer.clear();

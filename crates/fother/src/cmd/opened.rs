@@ -12,7 +12,13 @@ use fother_core::{
     vex::apply::{self, Given},
 };
 use fother_feeds::database::Blocks;
-use fother_host::{findings::Judge, foreign, root::Root, scan};
+use fother_host::{
+    findings::Judge,
+    foreign,
+    languages::{self, Owned},
+    root::Root,
+    scan,
+};
 use serde::Deserialize as _;
 use serde_json::Value;
 use std::{collections::BTreeMap, path::Path};
@@ -114,14 +120,22 @@ fn root(path: &Path, ask: &Ask<'_>) -> Result<Opened, Failure> {
     let mut out = Opened { title: path.display().to_string(), ..Opened::default() };
     let judge = ask.database.map(|database| Judge { now: ask.now(), ..Judge::new(database, ask.feed_max_age) });
     if let Some(judge) = judge.as_ref().filter(|_| ask.live && !foreign::is_there(&root)) {
-        let found = scan::scan(&root, None, Some(judge))?;
+        let found = scan::scan(&root, &scan::Wanted { judge: Some(judge), languages: !root.is_live(), ..scan::Wanted::default() })?;
         (out.distribution, out.packages) = (found.distribution, Some(found.packages));
         out.foreign = found.foreign;
         return Ok(out.judged(found.assessment.unwrap_or_default()));
     }
     match judge {
         Some(judge) => {
-            let found = judge.quick(&root)?;
+            let mut found = judge.quick(&root)?;
+            if !root.is_live() {
+                let is_other = foreign::is_there(&root);
+                let owned = if is_other { Owned::of_others(&root) } else { Owned::of_dpkg(&root, &BTreeMap::new()) };
+                let walked = languages::find(&root, &owned);
+                found.assessment.unknown.extend(owned.unknown.into_iter().chain(walked.unknown));
+                judge.add(&found.distribution, &walked.components, &mut found.assessment)?;
+                found.packages.extend(walked.components);
+            }
             (out.distribution, out.packages) = (found.distribution, Some(found.packages));
             Ok(out.judged(found.assessment))
         }
