@@ -42,6 +42,7 @@ pub mod state;
 pub mod text;
 pub mod time;
 pub mod version;
+pub mod vex;
 pub mod window;
 pub mod witness;
 pub mod yaml;

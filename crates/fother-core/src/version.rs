@@ -8,6 +8,7 @@ pub mod pep440;
 pub mod rpm;
 pub mod scheme;
 pub mod semver;
+pub mod vers;
 
 use serde::{Deserialize, Serialize, de};
 use std::{cmp::Ordering, fmt, str::FromStr};

@@ -6,8 +6,8 @@ mod layout;
 use fother_core::{
     Timestamp,
     advisory::{
-        Day, Status, cve_key,
-        format::{Advisory, Claim, Epss, FEEDS_MAX, Feed, Release, Subject, Support, TEXT_BYTES_MAX, Text, Vuln},
+        Day, Said, Status, Urgency, cve_key,
+        format::{self, Advisory, Claim, Epss, FEEDS_MAX, Feed, Release, Subject, Support, TEXT_BYTES_MAX, Text, Vuln},
     },
     version::scheme::Scheme,
 };
@@ -17,6 +17,8 @@ use std::{collections::HashMap, io, path::Path};
 
 /// Most claims in one database.
 pub const CLAIMS_MAX: usize = 30_000_000;
+/// Most VEX statements in one database.
+pub const STATEMENTS_MAX: usize = 5_000_000;
 /// Most releases and ecosystems in one database.
 pub const RELEASES_MAX: usize = 4_000;
 /// Longest line on an advisory or vulnerability, in characters.
@@ -42,6 +44,8 @@ pub struct Builder {
     other_index: HashMap<Text, u32>,
     epss: Vec<Epss>,
     supports: Vec<Support>,
+    apart_index: HashMap<(Text, u32), u32>,
+    statements: Vec<format::Statement>,
 }
 
 /// What one feed's reader counts while it reads.
@@ -207,6 +211,48 @@ impl Builder {
         Ok(at)
     }
 
+    /// An advisory as far as it closes one vulnerability: for documents that say for each vulnerability which packages it is in.
+    ///
+    /// # Errors
+    /// Where the id is unusable.
+    pub fn advisory_on(&mut self, id: &str, vuln: u32, date: Option<Day>, class: u8, summary: &str) -> Result<u32, String> {
+        let (id, summary) = (self.word(id)?, self.line(summary));
+        if let Some(at) = self.apart_index.get(&(id, vuln)) {
+            return Ok(*at);
+        }
+        let at = u32::try_from(self.advisories.len()).map_err(|_| "too many advisories")?;
+        self.advisories.push(Advisory { id, class, summary, date: date.unwrap_or_default(), ..Advisory::default() });
+        self.apart_index.insert((id, vuln), at);
+        self.closes(at, vuln);
+        Ok(at)
+    }
+
+    /// The vendor's word on an advisory's severity, and whether it suggests a reboot; the higher word stays.
+    pub fn urgent(&mut self, advisory: u32, urgency: Option<Urgency>, reboot: bool) {
+        if let Some(record) = self.advisories.get_mut(advisory as usize) {
+            record.urgency = record.urgency.max(urgency.map_or(0, |urgency| urgency as u8));
+            record.flags |= if reboot { Advisory::REBOOT } else { 0 };
+        }
+    }
+
+    /// Adds a VEX statement.
+    ///
+    /// # Errors
+    /// Where it is too long, or there are too many.
+    pub fn statement(&mut self, statement: &fother_core::vex::Statement) -> Result<(), String> {
+        if self.statements.len() >= STATEMENTS_MAX {
+            return Err(format!("more than {STATEMENTS_MAX} statements"));
+        }
+        let body = serde_json::to_string(statement).map_err(|error| error.to_string())?;
+        let product = self.word(&statement.product.key())?;
+        if body.len() > TEXT_BYTES_MAX {
+            return Err(format!("a statement on {} is longer than {TEXT_BYTES_MAX} bytes", statement.product.label()));
+        }
+        let (body, feed) = (self.text.intern(&body), u32::from(self.feed()));
+        self.statements.push(format::Statement { product, body, feed });
+        Ok(())
+    }
+
     /// Says that an advisory closes a vulnerability.
     pub fn closes(&mut self, advisory: u32, vuln: u32) {
         self.advisory_vulns.push((advisory, vuln));
@@ -274,7 +320,8 @@ impl Builder {
             status: statement.status,
             flags: statement.flags,
             feed: self.feed(),
-            note: self.line(statement.note),
+            // A statement keeps its parts; its writer has bounded them.
+            note: if Said::of_note(statement.note).is_some() { self.text.intern(statement.note) } else { self.line(statement.note) },
         };
         self.claims.push((package, claim));
         Ok(())

@@ -2,6 +2,9 @@
 //!
 //! A feed that is damaged, cut short, older or much smaller than the last good one never takes its place.
 
+mod bundle;
+mod names;
+
 use crate::{
     compile::{self, Builder, Pending, Sealed, Taken},
     vendor::{self, About, Kind, sniff},
@@ -177,7 +180,8 @@ impl Intake {
     /// Copies each file, tells its kind, and gives it a name; of several for one name the one with the newest date wins.
     fn candidates(&self, offered: Vec<Offered>, now: Timestamp, outcome: &mut Outcome) -> Result<Vec<(String, Kept)>, IntakeError> {
         let mut named: BTreeMap<String, Vec<Kept>> = BTreeMap::new();
-        for offer in offered {
+        let bundles = bundle::bundled(offered, &self.dir.join(COPIES)).map_err(|error| self.failed(error))?;
+        for offer in bundles.offered {
             let kind = match offer.kind.map_or_else(|| sniff::kind(&offer.path), Ok) {
                 Ok(kind) => kind,
                 Err(why) => {
@@ -192,7 +196,7 @@ impl Intake {
                     continue;
                 }
             };
-            let name = feed_name(kind, &offer.origin);
+            let name = names::feed(kind, &offer.origin);
             let feed = Kept { kind: kind.name().into(), origin: offer.origin, digest, imported: now, modified, date: 0, records: 0 };
             named.entry(name).or_default().push(feed);
         }
@@ -310,20 +314,6 @@ fn regression(old: &Kept, new: Taken) -> Option<String> {
         ));
     }
     None
-}
-
-/// The name of a feed: its kind, and for kinds with several feeds the file's name without packing and day.
-fn feed_name(kind: Kind, origin: &str) -> String {
-    if kind.is_single() {
-        return kind.name().to_owned();
-    }
-    let file = origin.rsplit('/').next().unwrap_or(origin);
-    let stem = [".gz", ".xz", ".zst", ".lz4", ".tar", ".zip", ".jsonl", ".json", ".osv"]
-        .iter()
-        .fold(file, |name, end| name.strip_suffix(end).unwrap_or(name));
-    // `all.zip` of an ecosystem's folder is named by the folder.
-    let stem = if stem == "all" || stem == "list" { origin.rsplit('/').nth(1).unwrap_or(stem) } else { stem };
-    format!("{}/{}", kind.name(), printable(stem, 100))
 }
 
 /// The files that a path offers: itself, or what a folder holds, sorted; links are not followed.

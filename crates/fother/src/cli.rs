@@ -139,6 +139,15 @@ pub struct Scan {
     /// Which of an image's platforms, for example linux/arm64; this machine's unless it is said.
     #[arg(long, requires = "image")]
     pub platform: Option<String>,
+    /// A VEX document (OpenVEX, CycloneDX or CSAF) whose statements count, whoever its author is; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub vex: Vec<PathBuf>,
+    /// An author of VEX taken in as a feed whose statements count as the vendor's do, by name or address; may be repeated.
+    #[arg(long, value_name = "NAME", env = "FOTHER_VEX_AUTHORS", value_delimiter = ';')]
+    pub vex_author: Vec<String>,
+    /// The package URL of what is assessed, such as an image's, where VEX speaks of it as a whole.
+    #[arg(long, value_name = "PURL")]
+    pub vex_product: Option<String>,
     /// An earlier `--format json` output: what stands in it does not count for --fail-on.
     #[arg(long)]
     pub baseline: Option<PathBuf>,

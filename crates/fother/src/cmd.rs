@@ -20,6 +20,7 @@ mod scan;
 mod serve;
 mod sign;
 mod status;
+mod vex;
 
 use crate::{
     cli::{Cli, Command},

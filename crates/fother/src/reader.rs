@@ -61,9 +61,10 @@ fn works() -> PathBuf {
 pub fn allowed(command: &Command) -> Option<Allowed> {
     let database = |given: Option<&Path>| given.map_or_else(default_feeds_dir, Path::to_owned);
     match command {
-        Command::Scan(Scan { root, db, file, image, baseline, .. }) => {
+        Command::Scan(Scan { root, db, file, image, baseline, vex, .. }) => {
             let input = file.as_ref().or(image.as_ref()).unwrap_or(root).clone();
-            let read = [Some(input), Some(database(db.as_deref())), baseline.clone()].into_iter().flatten().collect();
+            let read =
+                [Some(input), Some(database(db.as_deref())), baseline.clone()].into_iter().flatten().chain(vex.iter().cloned()).collect();
             Some(Allowed { read, write: Vec::new() })
         }
         Command::Diff(diff) => {

@@ -3,7 +3,7 @@
 use super::{
     host::{self, Assessment, Host, HostFinding},
     installed::Judged,
-    package, package_name, release_name,
+    package_name, release_name, releases, rpm,
 };
 use crate::{
     Timestamp,
@@ -40,12 +40,18 @@ pub(crate) fn ecosystem(component: &Component) -> Option<(&'static str, String)>
     })
 }
 
-/// Names under which a distribution's advisories may speak of a component: the binary package, and for apk the source.
+/// A component's name in findings.
+#[must_use]
+pub fn label(component: &Component) -> String {
+    ecosystem(component).map_or_else(|| component.name.clone(), |(_, name)| name)
+}
+
+/// Names under which a distribution's advisories may speak of a component: the binary package with its module, and for apk the source.
 pub(crate) fn names(component: &Component) -> Vec<String> {
     let source = component.source.as_ref().map(|(source, _)| source.clone());
     match (component.kind.as_str(), source) {
         ("apk", Some(source)) => vec![source],
-        _ => vec![component.name.clone()],
+        _ => vec![releases::key(&component.module, false, &component.name)],
     }
 }
 
@@ -105,7 +111,7 @@ pub fn add<B: Bytes>(
             let (names, places) = groups.entry((judged(ecosystem.to_owned(), name.clone()), name.clone())).or_default();
             names.insert(name);
             places.extend(Some(&component.place).filter(|place| !place.is_empty()).cloned());
-        } else if let Some(release) = release_name(distribution).filter(|_| matches!(component.kind.as_str(), "rpm" | "apk")) {
+        } else if let Some(release) = releases::of_component(distribution, component) {
             let source = component.source.as_ref().map_or(&component.name, |(source, _)| source);
             for name in names(component) {
                 groups.entry((judged(release.clone(), name), source.clone())).or_default().0.insert(component.name.clone());
@@ -130,7 +136,8 @@ pub fn add<B: Bytes>(
             releases.insert(judged.release.clone(), known);
         }
         let Some(Some(release)) = releases.get(&judged.release) else { continue };
-        let verdict = package(db, release, &judged.source, &judged.version)?;
+        let verdict = rpm::ask(db, release, &judged, &source, out)?;
+        out.statements.extend(host::weighed(&verdict.stated, &judged.source, &judged.version, &feeds));
         out.unknown.extend(verdict.unknown);
         out.not_affected.extend(verdict.not_affected.iter().map(|id| format!("{id} {}", judged.source)));
         let (packages, places): (Vec<String>, Vec<String>) = (packages.into_iter().collect(), places.into_iter().collect());

@@ -12,6 +12,7 @@ const RELEASE: u64 = 1002;
 const EPOCH: u64 = 1003;
 const ARCH: u64 = 1022;
 const SOURCE_RPM: u64 = 1044;
+const MODULARITY_LABEL: u64 = 5096;
 const DIRECTORY_INDEXES: u64 = 1116;
 const BASE_NAMES: u64 = 1117;
 const DIRECTORY_NAMES: u64 = 1118;
@@ -26,8 +27,8 @@ pub(super) fn component(blob: &[u8]) -> Result<Component, String> {
     let data_len = place(blob, 4, 4, true).ok_or("its header is malformed")?;
     let data_at = 8 + count * INDEX_ENTRY_BYTES;
     let data = data_at.checked_add(data_len).and_then(|end| blob.get(data_at..end)).ok_or("its header is cut short")?;
-    let (mut name, mut version, mut release, mut arch, mut source, mut epoch) =
-        (String::new(), String::new(), String::new(), String::new(), String::new(), None);
+    let (mut name, mut version, mut release, mut arch, mut source, mut module, mut epoch) =
+        (String::new(), String::new(), String::new(), String::new(), String::new(), String::new(), None);
     for entry in blob[8..data_at].chunks_exact(INDEX_ENTRY_BYTES) {
         let (tag, kind, offset) = (number(entry, 0, 4, true), number(entry, 4, 4, true), place(entry, 8, 4, true));
         let (Some(tag), Some(kind), Some(offset)) = (tag, kind, offset) else { continue };
@@ -37,6 +38,7 @@ pub(super) fn component(blob: &[u8]) -> Result<Component, String> {
             RELEASE => &mut release,
             ARCH => &mut arch,
             SOURCE_RPM => &mut source,
+            MODULARITY_LABEL => &mut module,
             EPOCH if kind == TYPE_INT32 => {
                 epoch = number(data, offset, 4, true);
                 continue;
@@ -56,7 +58,8 @@ pub(super) fn component(blob: &[u8]) -> Result<Component, String> {
         let (name, version) = rest.rsplit_once('-')?;
         Some((name.to_owned(), format!("{version}-{release}")))
     });
-    Ok(Component { kind: "rpm".into(), version: format!("{epoch}{version}-{release}"), name, arch, source, ..Component::default() })
+    let module = crate::sbom::stream(&module).unwrap_or_default();
+    Ok(Component { kind: "rpm".into(), version: format!("{epoch}{version}-{release}"), name, arch, source, module, ..Component::default() })
 }
 
 /// Paths of a package's files: names, directories, and the directory of each name (tags of rpm 4).

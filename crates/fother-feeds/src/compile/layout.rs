@@ -4,8 +4,8 @@ use super::{Builder, intern::Moved};
 use fother_core::{
     Timestamp,
     advisory::format::{
-        Claim, DIGEST_AT, HEADER_BYTES, MAGIC, Package, Record, SECTION_BYTES, Section, Subject, Support, TEXT_BYTES_MAX, Text, VERSION,
-        Vuln,
+        Claim, DIGEST_AT, HEADER_BYTES, MAGIC, Package, Record, SECTION_BYTES, Section, Statement, Subject, Support, TEXT_BYTES_MAX, Text,
+        VERSION, Vuln,
     },
 };
 use sha2::{Digest as _, Sha256};
@@ -128,6 +128,9 @@ fn sections<W: Read + Write + Seek>(mut builder: Builder, out: &mut W) -> io::Re
     // What only building needs goes first: the peak of memory is here.
     (builder.package_index, builder.cve_index) = Default::default();
     (builder.other_index, builder.advisory_index, builder.release_index) = Default::default();
+    builder.apart_index = Default::default();
+    builder.statements.sort_by(|a, b| builder.text.get(a.product).as_bytes().cmp(builder.text.get(b.product).as_bytes()).then(a.cmp(b)));
+    builder.statements.dedup_by_key(|statement| (statement.product, statement.body));
     let mut releases = positions(builder.releases.len());
     releases.sort_by_key(|at| builder.text.get(builder.releases[*at as usize].name).as_bytes());
     let release_rank = ranks(&releases);
@@ -172,6 +175,11 @@ fn sections<W: Read + Write + Seek>(mut builder: Builder, out: &mut W) -> io::Re
         version: moved.place(support.version),
         note: moved.place(support.note),
         ended: support.ended,
+    }))?;
+    file.put(builder.statements.iter().map(|statement| Statement {
+        product: moved.place(statement.product),
+        body: moved.place(statement.body),
+        ..*statement
     }))?;
     Ok(file)
 }

@@ -1,6 +1,6 @@
 //! Findings on the screen and in files: the ranked queue, other tools' forms, what a pipeline fails on.
 
-use super::{Context, feeds};
+use super::{Context, feeds, vex};
 use crate::{
     cli::Scan,
     failure::{FINE, Failure, NO, REFUSED, UNKNOWN, USAGE},
@@ -9,7 +9,7 @@ use crate::{
 use fother_core::{
     advisory::{Day, reader::Database},
     assess::{
-        Class, components,
+        Class,
         host::{Assessment, HostFinding, Installable},
     },
     cvss::Severity,
@@ -17,6 +17,7 @@ use fother_core::{
     rank::{self, Asset, Queue, Update, rules::Pack},
     report::{self, Subject},
     sbom::{self, Component, Sbom},
+    vex::subject,
 };
 use fother_feeds::database::{self, Blocks};
 use fother_host::{
@@ -168,7 +169,9 @@ pub fn document(context: &Context, arguments: &Scan, file: &Path) -> Result<u8, 
     let read = read_document(file)?;
     let title = format!("{}, {} components", read.form, read.components.len());
     let packages = read.components.clone();
-    let (distribution, assessment) = components::document(&database, read, clock(), arguments.feed_max_age)?;
+    // What the document says about itself, so that statements on a whole find it.
+    let given = vex::given(arguments, subject::of_document(&std::fs::read(file)?))?;
+    let (distribution, assessment) = vex::document(&database, read, clock(), arguments.feed_max_age, &given)?;
     show(
         context,
         arguments,
@@ -364,11 +367,13 @@ pub fn print(assessment: &Assessment, queue: &Queue) {
     let open: Vec<&HostFinding> = assessment.findings.iter().filter(|finding| finding.fixed.is_none()).collect();
     for finding in open.iter().take(LINES_MAX) {
         let title = fother_core::text::printable(&finding.title, 80);
-        println!("no fix: {} in {} {}: {} ({title})", finding.id, finding.source, finding.version, report::action(finding));
+        let note = if finding.note.is_empty() { String::new() } else { format!(" [{}]", fother_core::text::printable(&finding.note, 100)) };
+        println!("no fix: {} in {} {}: {} ({title}){note}", finding.id, finding.source, finding.version, report::action(finding));
     }
     if open.len() > LINES_MAX {
         println!("  … and {} more without a fix (--format json has all)", open.len() - LINES_MAX);
     }
+    vex::print(assessment);
     for line in &assessment.unsupported {
         println!("support of {}: {}", line.source, fother_core::text::printable(&line.why, 160));
     }

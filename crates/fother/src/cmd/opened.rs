@@ -1,17 +1,15 @@
 //! One door for everything that can be assessed or compared: a root, an SBOM, a lock file, an inventory, a saved scan.
 
-use super::findings;
+use super::{findings, vex};
 use crate::failure::{FAILED, Failure, USAGE};
 use fother_core::{
     Timestamp,
     advisory::{Day, reader::Database},
-    assess::{
-        components,
-        host::{self, Assessment, Host},
-    },
+    assess::host::{self, Assessment, Host},
     diff::{Item, Side},
     inventory::{Distribution, INVENTORY_BYTES_MAX, Inventory},
     sbom::Component,
+    vex::apply::{self, Given},
 };
 use fother_feeds::database::Blocks;
 use fother_host::{
@@ -120,7 +118,7 @@ fn own_json(path: &Path, bytes: u64) -> Result<Option<Value>, Failure> {
 fn root(path: &Path, ask: &Ask<'_>) -> Result<Opened, Failure> {
     let root = Root::open(path)?;
     let mut out = Opened { title: path.display().to_string(), ..Opened::default() };
-    let judge = ask.database.map(|database| Judge { database, feed_days_max: ask.feed_max_age, now: ask.now() });
+    let judge = ask.database.map(|database| Judge { now: ask.now(), ..Judge::new(database, ask.feed_max_age) });
     if let Some(judge) = judge.as_ref().filter(|_| ask.live && !foreign::is_there(&root)) {
         let found = scan::scan(&root, &scan::Wanted { judge: Some(judge), languages: !root.is_live(), ..scan::Wanted::default() })?;
         (out.distribution, out.packages) = (found.distribution, Some(found.packages));
@@ -165,7 +163,7 @@ fn document(path: &Path, ask: &Ask<'_>) -> Result<Opened, Failure> {
         (out.distribution, out.unknown) = (read.distribution.unwrap_or_default(), read.unknown);
         return Ok(out);
     };
-    let (distribution, assessment) = components::document(database, read, ask.now(), ask.feed_max_age)?;
+    let (distribution, assessment) = vex::document(database, read, ask.now(), ask.feed_max_age, &Given::default())?;
     out.distribution = distribution;
     Ok(out.judged(assessment))
 }
@@ -190,7 +188,9 @@ fn inventory(path: &Path, value: &Value, ask: &Ask<'_>) -> Result<Opened, Failur
         now: ask.now(),
         feed_days_max: ask.feed_max_age,
     };
-    let assessment = host::host(database, &subject)?;
+    let mut assessment = host::host(database, &subject)?;
+    let items = apply::of_installed(&distribution, &inventory.packages);
+    apply::apply(database, &Given::default(), &items, &mut assessment)?;
     Ok(Opened { distribution, ..out }.judged(assessment))
 }
 

@@ -1,13 +1,13 @@
 //! `fother scan`: this machine, or a root directory, with nothing set up.
 
-use super::{Context, findings};
+use super::{Context, findings, vex};
 use crate::{
     cli::Scan,
     failure::{FINE, Failure, NO, UNKNOWN},
     output::{Format, table},
     reader,
 };
-use fother_core::{inventory::Reboot, package::UpdateClass};
+use fother_core::{inventory::Reboot, package::UpdateClass, vex::subject::Subject};
 use fother_host::{
     findings::Judge,
     image, inventory,
@@ -31,7 +31,8 @@ pub fn run(context: &Context, arguments: &Scan) -> Result<u8, Failure> {
         None => (None, Root::open(&arguments.root)?),
     };
     let database = findings::database(arguments.db.as_deref(), context, arguments.fail_on.as_deref())?;
-    let judge = database.as_ref().map(|database| Judge::new(database, arguments.feed_max_age));
+    let vex = vex::given(arguments, Subject::default())?;
+    let judge = database.as_ref().map(|database| Judge { vex, ..Judge::new(database, arguments.feed_max_age) });
     // A running machine answers at once; its files are many, and a disk that has not read them lately needs minutes. A root is named to be looked through.
     let languages = arguments.deep || !(arguments.advisories_only || arguments.packages_only || root.is_live());
     // Only dpkg hosts have archives that are looked at here.
