@@ -3,6 +3,7 @@
 //! The unit is the update: one source package that moves to one version and closes many findings at once.
 //! All numbers are integers in millionths, so that the same findings give the same order on every machine.
 
+pub mod backtest;
 pub mod points;
 pub mod rules;
 
