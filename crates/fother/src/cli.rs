@@ -40,6 +40,11 @@ pub enum Command {
     /// Explain a CVE, a package or an update on this machine: every fact, its source, and what follows.
     #[command(after_help = "Examples:\n  fother explain CVE-2024-1086\n  fother explain openssl")]
     Explain(Explain),
+    /// Replay history without looking ahead: what the built-in order and other rules would have caught.
+    #[command(
+        after_help = "Examples:\n  fother backtest --data feeds/backtest/2024-01\n  fother backtest --data feeds/backtest/2024-01 --at 2024-01-13 --months 31 --scored-only --format json"
+    )]
+    Backtest(Backtest),
     /// Rehearse the upgrade of this machine on a clone of it, undo included. Changes nothing.
     #[command(
         after_help = "Examples:\n  sudo fother rehearse\n  sudo fother rehearse openssl libssl3\n  sudo fother rehearse --format json --no-bisect"
@@ -137,6 +142,35 @@ pub struct Explain {
     /// Whether this host is reachable from the internet.
     #[arg(long, value_parser = ["yes", "no"])]
     pub exposed: Option<String>,
+}
+
+/// `fother backtest`.
+#[derive(Debug, clap::Args)]
+pub struct Backtest {
+    /// Directory with `cvss-bt.csv`, `epss.csv` and CISA's catalogue of one day.
+    #[arg(long)]
+    pub data: PathBuf,
+    /// The day that is replayed; the newest day of any fact in the directory if left out.
+    #[arg(long)]
+    pub at: Option<String>,
+    /// How many months afterwards count.
+    #[arg(long, default_value_t = 12)]
+    pub months: u32,
+    /// Shares of all vulnerabilities that can be fixed, in percent.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,5,10")]
+    pub effort: Vec<f64>,
+    /// A later catalogue of known exploited vulnerabilities, CISA's JSON or CSV; one in `kev` beside the directory is found.
+    #[arg(long)]
+    pub kev: Option<PathBuf>,
+    /// Order only what had an EPSS score on the day.
+    #[arg(long)]
+    pub scored_only: bool,
+    /// Leave out exploit lists that may be of a later day than the one replayed.
+    #[arg(long)]
+    pub strict: bool,
+    /// Show so many from the front of the built-in order.
+    #[arg(long, default_value_t = 0)]
+    pub top: usize,
 }
 
 /// `fother rehearse`.

@@ -2,6 +2,7 @@
 
 mod agent;
 mod archive;
+mod backtest;
 mod change;
 mod demo;
 mod explain;
@@ -52,6 +53,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
     match cli.command {
         Command::Scan(arguments) => scan::run(&context, &arguments),
         Command::Explain(arguments) => explain::run(&context, &arguments),
+        Command::Backtest(arguments) => backtest::run(&context, &arguments),
         Command::Rehearse(arguments) => rehearse::run(&context, &arguments),
         Command::Serve(arguments) => serve::run(&context, arguments),
         Command::Agent(verb) => agent::run(&context, verb),

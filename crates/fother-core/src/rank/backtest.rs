@@ -311,7 +311,11 @@ impl Replay {
     /// By how many points of coverage this is ahead of `other`, with a 95 % interval: the exploited ones are drawn anew, both orders judged
     /// on the same draws.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "counts below 2^53; an index below the number of positives")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        reason = "counts below 2^53; an index below the number of positives"
+    )]
     pub fn ahead_of(&self, other: &Self, effort: f64) -> Option<Share> {
         let differences: Vec<f64> =
             self.caught(self.fixed(effort)).zip(other.caught(other.fixed(effort))).map(|(mine, theirs)| mine - theirs).collect();

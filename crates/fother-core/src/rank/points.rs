@@ -235,7 +235,13 @@ mod tests {
         let table = Table::built_in().unwrap();
         let lines = table.lines(&Signals::default(), 2026);
         assert_eq!(lines.iter().filter(|line| line.missing).count(), 4);
-        let harmless = Signals { no_interaction: Some(false), total_impact: Some(false), year: Some(2001), epss_millionths: Some(0), ..Signals::default() };
+        let harmless = Signals {
+            no_interaction: Some(false),
+            total_impact: Some(false),
+            year: Some(2001),
+            epss_millionths: Some(0),
+            ..Signals::default()
+        };
         assert_eq!(table.sum(&harmless, 2026), 0);
         assert!(table.sum(&Signals::default(), 2026) > 0);
     }
@@ -256,7 +262,9 @@ mod tests {
 
     #[test]
     fn a_table_whose_chances_do_not_fit_is_refused() {
-        assert!(Table::parse(&BUILT_IN.replace("chance-millionths = [", "chance-millionths = [0, ")).unwrap_err().contains("rising entries"));
+        assert!(
+            Table::parse(&BUILT_IN.replace("chance-millionths = [", "chance-millionths = [0, ")).unwrap_err().contains("rising entries")
+        );
         assert!(Table::parse(&format!("surprise = 1\n{BUILT_IN}")).unwrap_err().contains("surprise"));
     }
 }
