@@ -34,7 +34,7 @@ pub struct Cli {
 pub enum Command {
     /// Assess this machine, or a root directory: installed, offered, due. Needs no root, no server.
     #[command(
-        after_help = "Examples:\n  fother scan\n  fother scan --root /mnt/image --format json\n  fother scan --fail-on security\n  fother scan --format sarif --fail-on kev --baseline accepted.json"
+        after_help = "Examples:\n  fother scan\n  fother scan --root /mnt/image --format json\n  fother scan --fail-on security\n  fother scan --format sarif --fail-on kev --baseline accepted.json\n  fother scan --budget 2h --reboots 0"
     )]
     Scan(Scan),
     /// Explain a CVE, a package or an update on this machine: every fact, its source, and what follows.
@@ -126,6 +126,12 @@ pub struct Scan {
     /// Whether this host is reachable from the internet; deadlines take the stricter branch where it is not said.
     #[arg(long, value_parser = ["yes", "no"])]
     pub exposed: Option<String>,
+    /// Choose what removes most risk in this time: 2h, 90m, or several windows, 2h,1h.
+    #[arg(long)]
+    pub budget: Option<fother_core::rank::budget::Windows>,
+    /// How many reboots the budget has.
+    #[arg(long, requires = "budget", default_value_t = 0)]
+    pub reboots: usize,
 }
 
 /// `fother explain`.
