@@ -48,11 +48,13 @@ pub enum Kind {
     Nuclei,
     /// CVEs with an entry in Exploit-DB.
     ExploitDb,
+    /// CVEs that another catalogue than CISA's knows as exploited.
+    Exploited,
 }
 
 impl Kind {
     /// All.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::DebianTracker,
         Self::DebianList,
         Self::Osv,
@@ -66,6 +68,7 @@ impl Kind {
         Self::Metasploit,
         Self::Nuclei,
         Self::ExploitDb,
+        Self::Exploited,
     ];
 
     /// Its name on the command line and in reports.
@@ -85,6 +88,7 @@ impl Kind {
             Self::Metasploit => "metasploit",
             Self::Nuclei => "nuclei",
             Self::ExploitDb => "exploit-db",
+            Self::Exploited => "exploited",
         }
     }
 
@@ -106,7 +110,8 @@ impl Kind {
             | Self::SupportLimited
             | Self::Metasploit
             | Self::Nuclei
-            | Self::ExploitDb => true,
+            | Self::ExploitDb
+            | Self::Exploited => true,
             Self::DebianList | Self::Osv | Self::Cve | Self::SupportEnded => false,
         }
     }
@@ -116,7 +121,7 @@ impl Kind {
     pub fn fresh_days(self) -> u32 {
         match self {
             Self::DebianTracker | Self::DebianList | Self::Epss => 7,
-            Self::Osv | Self::Kev => 14,
+            Self::Osv | Self::Kev | Self::Exploited => 14,
             // Enrichment and dates: their absence is visible in each answer.
             Self::Cve => 60,
             Self::DebianDates | Self::UbuntuDates | Self::SupportEnded | Self::SupportLimited => 400,
@@ -162,6 +167,7 @@ pub fn read(builder: &mut Builder, about: &About, path: &Path) -> Result<Taken, 
         Kind::Metasploit => exploits::read(builder, path, Exploits::METASPLOIT),
         Kind::Nuclei => exploits::read(builder, path, Exploits::NUCLEI),
         Kind::ExploitDb => exploits::read(builder, path, Exploits::EXPLOIT_DB),
+        Kind::Exploited => exploits::read(builder, path, Exploits::EXPLOITED_ELSEWHERE),
     }?;
     // A release in which no package's support has ended yet has an empty list.
     if taken.records == 0 && about.kind != Kind::SupportEnded {

@@ -30,7 +30,7 @@ pub enum Feeds {
         #[arg(required = true)]
         paths: Vec<PathBuf>,
         /// What the files are: debian-tracker, debian-list, osv, kev, epss, cve, debian-dates, ubuntu-dates, debian-support-ended,
-        /// debian-support-limited, metasploit, nuclei, exploit-db.
+        /// debian-support-limited, metasploit, nuclei, exploit-db, exploited (CVEs that another catalogue than CISA's knows).
         #[arg(long)]
         kind: Option<String>,
         /// Let feeds in that are older or much smaller than those in use.
