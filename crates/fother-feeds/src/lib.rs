@@ -15,6 +15,7 @@ pub mod history;
 pub mod intake;
 pub mod lists;
 pub mod packages;
+pub mod reading;
 pub mod release;
 pub mod root;
 pub mod sources;

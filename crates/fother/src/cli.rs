@@ -1,8 +1,10 @@
 //! The command line: nouns, verbs, examples of what runs on one machine. No behaviour.
 
+mod compare;
 mod feeds;
 mod fleet;
 
+pub use compare::{Diff, Reconcile};
 pub use feeds::Feeds;
 pub use fleet::{Archive, Change, Host, Log, Plan, Rollout};
 
@@ -34,7 +36,7 @@ pub struct Cli {
 pub enum Command {
     /// Assess this machine, or a root directory: installed, offered, due. Needs no root, no server.
     #[command(
-        after_help = "Examples:\n  fother scan\n  fother scan --root /mnt/image --format json\n  fother scan --fail-on security\n  fother scan --format sarif --fail-on kev --baseline accepted.json\n  fother scan --budget 2h --reboots 0"
+        after_help = "Examples:\n  fother scan\n  fother scan --root /mnt/image --format json\n  fother scan --image app.tar --fail-on critical\n  fother scan --fail-on security\n  fother scan --format sarif --fail-on kev --baseline accepted.json\n  fother scan --budget 2h --reboots 0"
     )]
     Scan(Scan),
     /// Explain a CVE, a package or an update on this machine: every fact, its source, and what follows.
@@ -45,6 +47,16 @@ pub enum Command {
         after_help = "Examples:\n  fother backtest --data feeds/backtest/2024-01\n  fother backtest --data feeds/backtest/2024-01 --at 2024-01-13 --months 31 --scored-only --format json"
     )]
     Backtest(Backtest),
+    /// Compare two roots, SBOMs, lock files, inventories, saved scans or days: packages, and findings opened and closed.
+    #[command(
+        after_help = "Examples:\n  fother diff yesterday.json /\n  fother diff /mnt/image-1 /mnt/image-2 --fail-on opened\n  fother diff / --as-of 2026-06-01          what became known since that day\n  fother diff / --as-of 2026-01-01 --as-of 2026-06-01 --format csv"
+    )]
+    Diff(Diff),
+    /// Answer the report of the scanner that you have, finding by finding: Trivy or Grype JSON, SARIF, CSV.
+    #[command(
+        after_help = "Examples:\n  trivy rootfs --format json / | fother reconcile -\n  fother reconcile trivy.json --write-vex fother.vex.json && trivy rootfs --vex fother.vex.json /\n  fother reconcile findings.csv --file sbom.json --format json\n\nCSV: the first line names columns; needed are one for the vulnerability (id, cve, vulnerability id, …) and one for the\npackage (package, name, component, …); used if there: version, fixed, severity, purl, type. Comma, semicolon or tab.\n\nExit codes: 0 every finding has an answer, 3 some are unknown."
+    )]
+    Reconcile(Reconcile),
     /// Rehearse the upgrade of this machine on a clone of it, undo included. Changes nothing.
     #[command(
         after_help = "Examples:\n  sudo fother rehearse\n  sudo fother rehearse openssl libssl3\n  sudo fother rehearse --format json --no-bisect"
@@ -120,6 +132,12 @@ pub struct Scan {
     /// Assess an SBOM (CycloneDX or SPDX) or a lock file instead of a root; what it is, is told by its content or its name.
     #[arg(long, conflicts_with_all = ["root", "advisories_only"])]
     pub file: Option<PathBuf>,
+    /// Assess an image instead of a root: what `docker save` writes, an OCI layout (directory or tar), a root as a tar, a raw disk with ext4.
+    #[arg(long, conflicts_with_all = ["root", "file"])]
+    pub image: Option<PathBuf>,
+    /// Which of an image's platforms, for example linux/arm64; this machine's unless it is said.
+    #[arg(long, requires = "image")]
+    pub platform: Option<String>,
     /// An earlier `--format json` output: what stands in it does not count for --fail-on.
     #[arg(long)]
     pub baseline: Option<PathBuf>,

@@ -111,7 +111,7 @@ pub fn candidates(updates: &[Update]) -> Vec<Candidate> {
     let one = |update: &Update| {
         let packages = u32::try_from(update.packages.len()).unwrap_or(u32::MAX);
         let never = match &update.installable {
-            _ if update.reboot => None,
+            _ if update.reboot || update.restart => None,
             Installable::Yes { .. } | Installable::Unknown => None,
             Installable::Kept { why } => Some(format!("kept back: {why}")),
             Installable::No { .. } => Some("no archive of this host offers it".to_owned()),
@@ -120,8 +120,12 @@ pub fn candidates(updates: &[Update]) -> Vec<Candidate> {
         Candidate {
             name: update.source.clone(),
             risk: update.risk_millionths,
-            // What is installed already only waits for the reboot.
-            seconds: if update.reboot { 0 } else { UPDATE_S.saturating_add(PACKAGE_S.saturating_mul(packages)) },
+            // What is installed already only waits for the reboot, or for restarts.
+            seconds: match (update.reboot, update.restart) {
+                (true, _) => 0,
+                (false, true) => UPDATE_S,
+                (false, false) => UPDATE_S.saturating_add(PACKAGE_S.saturating_mul(packages)),
+            },
             reboot: update.reboot || needs_reboot(&update.source),
             never,
         }

@@ -5,6 +5,7 @@ use crate::{
     assess::{
         Class,
         host::{HostFinding, InEffect, Installable},
+        in_use::InUse,
     },
     inventory::Closes,
     package::UpdateClass,
@@ -88,6 +89,8 @@ fn finding(
         fixed: Some(update.to.clone()),
         installable: Installable::Yes { packages: update.packages.iter().cloned().collect() },
         in_effect: InEffect::NotInstalled,
+        in_use: InUse::NotLooked,
+        in_use_because: String::new(),
         class,
         advisories: Vec::new(),
         published,

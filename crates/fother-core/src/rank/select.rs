@@ -129,8 +129,10 @@ mod tests {
             closes: Vec::new(),
             installable: Installable::Unknown,
             reboot: false,
+            restart: false,
             risk_millionths: risk,
             exploited: 0,
+            in_use: crate::assess::in_use::InUse::NotLooked,
             reasons: Vec::new(),
             deadline,
         }

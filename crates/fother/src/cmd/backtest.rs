@@ -21,6 +21,8 @@ use std::path::{Path, PathBuf};
 const PICTURE_COLUMNS: i32 = 48;
 /// Effort at the picture's left and right end, in percent; the axis is logarithmic.
 const PICTURE_EFFORT: (f64, f64) = (0.1, 20.0);
+/// How far up a folder with catalogues is looked for.
+const PARENTS_MAX: usize = 3;
 /// Most lines of `--top`.
 const TOP_MAX: usize = 10_000;
 
@@ -60,14 +62,18 @@ pub fn run(context: &Context, arguments: &Backtest) -> Result<u8, Failure> {
     Ok(FINE)
 }
 
-/// The catalogues that say what came afterwards: the named one, else what lies in `kev` beside the directory's parents.
+/// The nearest folder `kev` beside the directory's parents, where no catalogue is named.
+pub fn beside(data: &Path) -> Option<PathBuf> {
+    let dir = std::fs::canonicalize(data).unwrap_or_else(|_| data.to_owned());
+    dir.ancestors().take(PARENTS_MAX).map(|parent| parent.join("kev")).find(|path| path.is_dir())
+}
+
+/// The catalogues that say what came afterwards: the named one, else what lies beside the directory.
 fn catalogues(arguments: &Backtest) -> Vec<PathBuf> {
     if let Some(path) = &arguments.kev {
         return vec![path.clone()];
     }
-    let dir = std::fs::canonicalize(&arguments.data).unwrap_or_else(|_| arguments.data.clone());
-    let beside = dir.ancestors().take(3).map(|parent| parent.join("kev"));
-    let Some(kev) = beside.filter(|path| path.is_dir()).last() else { return Vec::new() };
+    let Some(kev) = beside(&arguments.data) else { return Vec::new() };
     let named = |path: &Path| {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         name.starts_with("known_exploited_vulnerabilities") && !name.contains("schema")
