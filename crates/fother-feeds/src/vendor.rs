@@ -70,11 +70,13 @@ pub enum Kind {
     Rubysec,
     /// Vulnerabilities of Node.js itself.
     NodejsCore,
+    /// CVEs that another catalogue than CISA's knows as exploited.
+    Exploited,
 }
 
 impl Kind {
     /// All.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::DebianTracker,
         Self::DebianList,
         Self::Osv,
@@ -95,6 +97,7 @@ impl Kind {
         Self::AlpineSecdb,
         Self::Rubysec,
         Self::NodejsCore,
+        Self::Exploited,
     ];
 
     /// Its name on the command line and in reports.
@@ -121,6 +124,7 @@ impl Kind {
             Self::AlpineSecdb => "alpine-secdb",
             Self::Rubysec => "rubysec",
             Self::NodejsCore => "nodejs-core",
+            Self::Exploited => "exploited",
         }
     }
 
@@ -144,7 +148,8 @@ impl Kind {
             | Self::Nuclei
             | Self::ExploitDb
             | Self::Rubysec
-            | Self::NodejsCore => true,
+            | Self::NodejsCore
+            | Self::Exploited => true,
             Self::DebianList
             | Self::Osv
             | Self::Cve
@@ -162,7 +167,7 @@ impl Kind {
     pub fn fresh_days(self) -> u32 {
         match self {
             Self::DebianTracker | Self::DebianList | Self::Epss => 7,
-            Self::Osv | Self::Kev | Self::Csaf | Self::Rubysec => 14,
+            Self::Osv | Self::Kev | Self::Exploited | Self::Csaf | Self::Rubysec => 14,
             // A repository that has had no update for long is not the vendor's any more.
             Self::Updateinfo | Self::AlpineSecdb => 45,
             // A statement does not age; a later one takes its place.
@@ -221,6 +226,7 @@ pub fn read(builder: &mut Builder, about: &About, path: &Path) -> Result<Taken, 
         Kind::AlpineSecdb => secdb::read(builder, path),
         Kind::Rubysec => rubysec::read(builder, path),
         Kind::NodejsCore => nodejs::read(builder, path, about.modified),
+        Kind::Exploited => exploits::read(builder, path, Exploits::EXPLOITED_ELSEWHERE),
     }?;
     // A release in which no package's support has ended yet has an empty list.
     if taken.records == 0 && about.kind != Kind::SupportEnded {

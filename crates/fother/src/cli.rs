@@ -36,12 +36,17 @@ pub struct Cli {
 pub enum Command {
     /// Assess this machine, or a root directory: installed, offered, due. Needs no root, no server.
     #[command(
-        after_help = "Examples:\n  fother scan\n  fother scan --root /mnt/image --format json\n  fother scan --deep\n  fother scan --image app.tar --fail-on critical\n  fother scan --fail-on security\n  fother scan --format sarif --fail-on kev --baseline accepted.json"
+        after_help = "Examples:\n  fother scan\n  fother scan --root /mnt/image --format json\n  fother scan --deep\n  fother scan --image app.tar --fail-on critical\n  fother scan --fail-on security\n  fother scan --format sarif --fail-on kev --baseline accepted.json\n  fother scan --budget 2h --reboots 0"
     )]
     Scan(Scan),
     /// Explain a CVE, a package or an update on this machine: every fact, its source, and what follows.
     #[command(after_help = "Examples:\n  fother explain CVE-2024-1086\n  fother explain openssl")]
     Explain(Explain),
+    /// Replay history without looking ahead: what the built-in order and other rules would have caught.
+    #[command(
+        after_help = "Examples:\n  fother backtest --data feeds/backtest/2024-01\n  fother backtest --data feeds/backtest/2024-01 --at 2024-01-13 --months 31 --scored-only --format json"
+    )]
+    Backtest(Backtest),
     /// Compare two roots, SBOMs, lock files, inventories, saved scans or days: packages, and findings opened and closed.
     #[command(
         after_help = "Examples:\n  fother diff yesterday.json /\n  fother diff /mnt/image-1 /mnt/image-2 --fail-on opened\n  fother diff / --as-of 2026-06-01          what became known since that day\n  fother diff / --as-of 2026-01-01 --as-of 2026-06-01 --format csv"
@@ -154,6 +159,12 @@ pub struct Scan {
     /// Whether this host is reachable from the internet; deadlines take the stricter branch where it is not said.
     #[arg(long, value_parser = ["yes", "no"])]
     pub exposed: Option<String>,
+    /// Choose what removes most risk in this time: 2h, 90m, or several windows, 2h,1h.
+    #[arg(long)]
+    pub budget: Option<fother_core::rank::budget::Windows>,
+    /// How many reboots the budget has.
+    #[arg(long, requires = "budget", default_value_t = 0)]
+    pub reboots: usize,
 }
 
 /// `fother explain`.
@@ -170,6 +181,35 @@ pub struct Explain {
     /// Whether this host is reachable from the internet.
     #[arg(long, value_parser = ["yes", "no"])]
     pub exposed: Option<String>,
+}
+
+/// `fother backtest`.
+#[derive(Debug, clap::Args)]
+pub struct Backtest {
+    /// Directory with `cvss-bt.csv`, `epss.csv` and CISA's catalogue of one day.
+    #[arg(long)]
+    pub data: PathBuf,
+    /// The day that is replayed; the newest day of any fact in the directory if left out.
+    #[arg(long)]
+    pub at: Option<String>,
+    /// How many months afterwards count.
+    #[arg(long, default_value_t = 12)]
+    pub months: u32,
+    /// Shares of all vulnerabilities that can be fixed, in percent.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,5,10")]
+    pub effort: Vec<f64>,
+    /// A later catalogue of known exploited vulnerabilities, CISA's JSON or CSV; one in `kev` beside the directory is found.
+    #[arg(long)]
+    pub kev: Option<PathBuf>,
+    /// Order only what had an EPSS score on the day.
+    #[arg(long)]
+    pub scored_only: bool,
+    /// Leave out exploit lists that may be of a later day than the one replayed.
+    #[arg(long)]
+    pub strict: bool,
+    /// Show so many from the front of the built-in order.
+    #[arg(long, default_value_t = 0)]
+    pub top: usize,
 }
 
 /// `fother rehearse`.

@@ -3,7 +3,7 @@
 
 use crate::{
     cli::{Cli, Command, Feeds, Scan},
-    cmd::default_feeds_dir,
+    cmd::{catalogues_beside, default_feeds_dir},
     failure::{FAILED, Failure, UNKNOWN},
 };
 use fother_core::text::printable;
@@ -78,6 +78,10 @@ pub fn allowed(command: &Command) -> Option<Allowed> {
             let beside =
                 |file: &PathBuf| file.parent().filter(|dir| !dir.as_os_str().is_empty()).map_or_else(|| ".".into(), Path::to_owned);
             Some(Allowed { read, write: reconcile.write_vex.iter().map(beside).collect() })
+        }
+        Command::Backtest(backtest) => {
+            let kev = backtest.kev.clone().or_else(|| catalogues_beside(&backtest.data));
+            Some(Allowed { read: kev.into_iter().chain([backtest.data.clone()]).collect(), write: Vec::new() })
         }
         Command::Explain(explain) => Some(Allowed { read: vec![explain.root.clone(), database(explain.db.as_deref())], write: Vec::new() }),
         Command::Feeds(Feeds::Import { paths, offered, dir, .. }) => {

@@ -63,6 +63,7 @@ fn by_name(name: &str, text: &str) -> Result<Kind, String> {
         ("exploitdb", Kind::ExploitDb),
         ("exploit-db", Kind::ExploitDb),
         ("files_exploits", Kind::ExploitDb),
+        ("vulncheck", Kind::Exploited),
     ];
     let few_columns = text.lines().next().unwrap_or_default().matches(',').count() < 3 || name.contains("files_exploits");
     let kind = names.into_iter().find(|(word, _)| name.contains(word)).map(|(_, kind)| kind);

@@ -68,7 +68,9 @@ pub enum Archive {
 #[derive(Debug, Subcommand)]
 pub enum Plan {
     /// Let hosts resolve, group them, name the result.
-    #[command(after_help = "Examples:\n  fother plan new web\n  fother plan new web --exclude lab-site")]
+    #[command(
+        after_help = "Examples:\n  fother plan new web\n  fother plan new web --exclude lab-site\n  fother plan new web --due-within 14d\n  fother plan new web --risk 90%"
+    )]
     New {
         /// Group of the policy.
         group: String,
@@ -78,6 +80,18 @@ pub enum Plan {
         /// Why they are left out.
         #[arg(long, default_value = "left out by the author")]
         because: String,
+        /// Take only what is due within this time: 14d, 2w.
+        #[arg(long, conflicts_with = "risk")]
+        due_within: Option<fother_core::rank::select::Days>,
+        /// Take only what removes this share of the expected risk, the riskiest first: 90%.
+        #[arg(long)]
+        risk: Option<fother_core::rank::select::Percent>,
+        /// Database of advisories, for scores; without one, changelogs of signed packages are all that is known.
+        #[arg(long, env = "FOTHER_DB")]
+        db: Option<PathBuf>,
+        /// Whether the group is reachable from the internet.
+        #[arg(long, value_parser = ["yes", "no"])]
+        exposed: Option<String>,
         /// Whether to do it.
         #[command(flatten)]
         sure: Sure,

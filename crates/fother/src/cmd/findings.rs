@@ -14,7 +14,11 @@ use fother_core::{
     },
     cvss::Severity,
     inventory::Distribution,
-    rank::{self, Asset, Queue, Update, rules::Pack},
+    rank::{
+        self, Asset, Queue, Update,
+        budget::{self, Budget, Choice},
+        rules::Pack,
+    },
     report::{self, Subject},
     sbom::{self, Component, Sbom},
     vex::subject,
@@ -220,13 +224,15 @@ fn show(context: &Context, arguments: &Scan, judged: &Judged<'_>, head: &Head<'_
                 if let Some(languages) = head.languages {
                     data["languages"] = serde_json::to_value(languages)?;
                 }
-                envelope("scan", &data, &assessment.unknown, Some(assessment), Some(&queue))?;
+                let choice = chosen(&queue, arguments);
+                envelope("scan", &data, &assessment.unknown, Some(assessment), Some(&queue), choice.as_ref())?;
             }
             Format::Table => {
                 println!("{}", fother_core::text::printable(head.title, 200));
                 head.image.iter().for_each(|image| println!("{}", fother_core::text::printable(&image_line(image), 200)));
                 head.languages.iter().for_each(|found| print_languages(found));
                 print(assessment, &queue);
+                chosen(&queue, arguments).iter().for_each(print_chosen);
                 for why in assessment.unknown.iter().take(LINES_MAX) {
                     println!("could not tell: {}", fother_core::text::printable(why, 300));
                 }
@@ -245,11 +251,15 @@ pub fn envelope<T: Serialize>(
     unknown: &[String],
     assessment: Option<&Assessment>,
     queue: Option<&Queue>,
+    choice: Option<&Choice>,
 ) -> Result<(), Failure> {
     let feeds = assessment.map(|a| a.feeds.as_slice()).unwrap_or_default();
     let mut data = serde_json::to_value(data)?;
     if let (Some(queue), Some(object)) = (queue, data.as_object_mut()) {
         object.insert("queue".into(), serde_json::to_value(queue)?);
+        if let Some(choice) = choice {
+            object.insert("budget".into(), serde_json::to_value(choice)?);
+        }
     }
     let value = json!({"schema": format!("fother.{noun}/1"), "data": data, "unknown": unknown, "feeds": feeds, "errors": []});
     println!("{}", serde_json::to_string_pretty(&value)?);
@@ -344,6 +354,35 @@ pub fn say(new: &[String]) {
     }
 }
 
+/// What of the queue fits the budget, where one is given.
+pub fn chosen(queue: &Queue, arguments: &Scan) -> Option<Choice> {
+    let windows = arguments.budget.as_ref()?;
+    let budget = Budget { windows_s: windows.0.clone(), reboots: arguments.reboots };
+    Some(budget::choose(&budget::candidates(&queue.updates), &budget))
+}
+
+/// What fits the budget, for people.
+pub fn print_chosen(choice: &Choice) {
+    println!(
+        "\nin the budget: {} updates in {} min, {} reboots; they remove {} of {} expected risk (times are estimates, not rehearsed)",
+        choice.taken.len(),
+        choice.seconds.div_ceil(60),
+        choice.reboots,
+        rank::percent(choice.removed),
+        rank::percent(choice.total)
+    );
+    for taken in choice.taken.iter().take(LINES_MAX) {
+        println!("  window {}: {}: {}", taken.window, taken.name, taken.why);
+    }
+    for left in choice.left.iter().take(LINES_MAX) {
+        println!("  left out: {}: {}", left.name, fother_core::text::printable(&left.why, 200));
+    }
+    let more = choice.taken.len().saturating_sub(LINES_MAX) + choice.left.len().saturating_sub(LINES_MAX);
+    if more > 0 {
+        println!("  … and {more} more (--format json has all)");
+    }
+}
+
 /// The queue for people.
 pub fn print(assessment: &Assessment, queue: &Queue) {
     let count = |wanted: &dyn Fn(&HostFinding) -> bool| assessment.findings.iter().filter(|f| wanted(f)).count();
@@ -399,7 +438,7 @@ fn row(at: usize, update: &Update) -> Vec<String> {
         update.source.clone(),
         update.to.clone().unwrap_or_default(),
         update.closes.len().to_string(),
-        format!("{:.2} %", f64::from(u32::try_from(update.risk_millionths).unwrap_or(u32::MAX)) / 10_000.0),
+        rank::percent(update.risk_millionths),
         due,
         installable,
         update.reasons.first().cloned().unwrap_or_default(),

@@ -60,11 +60,17 @@ pub fn run(context: &Context, arguments: &Scan) -> Result<u8, Failure> {
         findings::write(context.wanted, &judged, queue)?;
     } else {
         match context.format {
-            Format::Json => findings::envelope("scan", &found, &found.unknown, found.assessment.as_ref(), queue.as_ref())?,
+            Format::Json => {
+                let choice = queue.as_ref().and_then(|queue| findings::chosen(queue, arguments));
+                findings::envelope("scan", &found, &found.unknown, found.assessment.as_ref(), queue.as_ref(), choice.as_ref())?;
+            }
             Format::Table => {
                 print(&found);
                 match (&found.assessment, &queue) {
-                    (Some(assessment), Some(queue)) => findings::print(assessment, queue),
+                    (Some(assessment), Some(queue)) => {
+                        findings::print(assessment, queue);
+                        findings::chosen(queue, arguments).iter().for_each(findings::print_chosen);
+                    }
                     _ => eprintln!("fother: no advisories were taken in, so vulnerabilities are not judged: `fother feeds update`"),
                 }
             }
