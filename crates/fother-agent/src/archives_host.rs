@@ -82,20 +82,21 @@ fn read(store: &Store, digest: &fother_core::Digest, bytes_max: u64) -> Result<V
     durable::read_bounded(&store.path(digest), bytes_max).map_err(|error| format!("{digest} cannot be read: {error}"))
 }
 
-/// Whether a verified index offers exactly what the change names.
-fn offers(verified: &Verified, change: &PackageChange) -> bool {
-    let wanted: HashSet<&str, RandomState> = HashSet::from_iter([change.name.as_str()]);
-    let mut found = false;
-    for index in &verified.indexes {
+/// Of the changes that install something, those that no verified index offers exactly as they are named; one pass over each index.
+fn not_offered<'a>(verified: &[Verified], changes: &'a [PackageChange]) -> Vec<&'a PackageChange> {
+    let mut missing: Vec<&PackageChange> = changes.iter().filter(|change| change.offer.is_some()).collect();
+    let wanted: HashSet<&str, RandomState> = missing.iter().map(|change| change.name.as_str()).collect();
+    for (from, index) in verified.iter().flat_map(|from| from.indexes.iter().map(move |index| (from, index))) {
         packages::select(index, &wanted, |entry| {
             let Ok(candidate) = entry.candidate() else { return };
-            found |= Some(&candidate.version) == change.to.as_ref()
-                && candidate.arch == change.arch
-                && candidate.source == change.source
-                && change.offer.as_ref() == Some(&candidate.offer(&verified.release, &verified.source.source));
+            let offer = candidate.offer(&from.release, &from.source.source);
+            missing.retain(|change| {
+                let same = candidate.name == change.name && Some(&candidate.version) == change.to.as_ref();
+                !(same && candidate.arch == change.arch && candidate.source == change.source && change.offer.as_ref() == Some(&offer))
+            });
         });
     }
-    found
+    missing
 }
 
 impl Archives for HostArchives {
@@ -110,12 +111,13 @@ impl Archives for HostArchives {
         let ours = self.ours(pins)?;
         let verified =
             ours.into_iter().map(|(pin, source)| self.verify_pin(pin, source, store, newest, now)).collect::<Result<Vec<_>, _>>()?;
+        let named = |change: &PackageChange| format!("{} {}", change.name, change.to.as_ref().map_or("", |to| to.as_str()));
+        if let Some(change) = not_offered(&verified, changes).first() {
+            return Err(format!("{} is not offered by the verified archives as the plan names it", named(change)));
+        }
         for change in changes {
             let Some(offer) = &change.offer else { continue };
-            let name = format!("{} {}", change.name, change.to.as_ref().map_or("", |to| to.as_str()));
-            if !verified.iter().any(|verified| offers(verified, change)) {
-                return Err(format!("{name} is not offered by the verified archives as the plan names it"));
-            }
+            let name = named(change);
             let file = File::open(store.path(&offer.sha256)).map_err(|error| format!("{name} cannot be read: {error}"))?;
             let checked = check_package(&offer.filename, offer.size, offer.sha256, file).map_err(|error| format!("{name}: {error}"))?;
             checked.map_err(|refused| refused.to_string())?;

@@ -158,7 +158,7 @@ pub enum Refused {
         reason: String,
     },
     /// Not enough distinct people.
-    #[error("{have} of {need} approvals: {counted:?} counted; {ignored:?}")]
+    #[error("{have} of {need} approvals{}{}", list(" from", counted, ", "), list("; not counted:", ignored, "; "))]
     TooFew {
         /// People counted.
         have: u32,
@@ -175,6 +175,11 @@ pub enum Refused {
         /// For people.
         reason: String,
     },
+}
+
+/// ` intro a, b`; nothing where there is nothing.
+fn list(intro: &str, items: &[String], separator: &str) -> String {
+    if items.is_empty() { String::new() } else { format!("{intro} {}", items.join(separator)) }
 }
 
 impl Trust {

@@ -307,9 +307,24 @@ pub fn start_rollout(
     let Some(change) = state.changes.get(&id) else {
         return refuse("unknown-change", format!("there is no change {id}"), "see `fother change ls`");
     };
-    if change.status() != Status::Approved {
-        let what = format!("{id} has {} of {} approvals and is {:?}", change.approvals.len(), change.needed, change.status());
-        return refuse("not-approved", what, "ask for approval: `fother change approve`");
+    match change.status() {
+        Status::Approved => {}
+        Status::Open => {
+            let what = format!("{id} has {} of {} approvals", change.approvals.len(), change.needed);
+            return refuse("not-approved", what, "ask for approval: `fother change approve`");
+        }
+        Status::Rejected => {
+            let why = change.rejected.as_deref().unwrap_or_default();
+            return refuse(
+                "rejected",
+                format!("{id} was rejected: {why}"),
+                "submit the plan, or a better one, anew: `fother change submit`",
+            );
+        }
+        Status::RolledOut => {
+            let what = format!("{id} is rolled out already");
+            return refuse("rolled-out", what, "see `fother rollout watch`; what is to happen again needs a change of its own");
+        }
     }
     let labels: BTreeMap<HostId, Labels> = state.hosts.iter().map(|(id, host)| (*id, host.labels.clone())).collect();
     let waves = crate::plan::waves(plan, cohorts, &labels);

@@ -87,7 +87,10 @@ fn two_keys_of_one_person_the_author_strangers_other_namespaces_and_other_bytes_
     ] {
         let refused = trust(2).approved(&bytes, &authored(&bytes), &[good.clone(), second]).unwrap_err();
         assert!(matches!(refused, Refused::TooFew { have: 1, need: 2, .. }), "{refused}");
+        assert!(refused.to_string().starts_with("1 of 2 approvals from "), "{refused}");
     }
+    let none = trust(1).approved(&bytes, &authored(&bytes), &[]).unwrap_err();
+    assert_eq!(none.to_string(), "0 of 1 approvals");
 }
 
 #[test]

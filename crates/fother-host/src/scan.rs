@@ -64,6 +64,9 @@ pub struct Update {
 /// What a scan found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Scan {
+    /// The image that the root is from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<crate::image::About>,
     /// Distribution.
     pub distribution: Distribution,
     /// Main architecture.
@@ -187,6 +190,7 @@ pub fn scan(root: &Root, wanted: &Wanted<'_>) -> Result<Scan, Error> {
     unknown.sort();
     unknown.dedup();
     Ok(Scan {
+        image: None,
         architecture: facts.architecture().to_owned(),
         installed: facts.database.packages.len(),
         updates: assessed.updates,

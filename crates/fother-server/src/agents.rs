@@ -34,8 +34,10 @@ use std::{
 const ENROL_BYTES_MAX: usize = 64 << 10;
 /// Seconds to the next check-in while somebody waits for the host.
 const AWAITED_S: u32 = 1;
-/// Seconds to the next check-in otherwise.
-const QUIET_S: u32 = 5;
+/// Fewest and most seconds to the next check-in otherwise; the most leaves two tries before a host counts as lost.
+const QUIET_S: (u32, u32) = (2, 20);
+/// Quiet check-ins a second that a fleet may cost, until [`QUIET_S`] ends it.
+const QUIET_PER_S: usize = 50;
 /// Kinds that an agent may send.
 const SENT: [&str; 3] = [kind::INVENTORY, kind::RESOLUTION, kind::REHEARSAL];
 /// Kinds that an agent may read.
@@ -124,11 +126,16 @@ pub(crate) fn take_check_in(engine: &Engine, host: HostId, report: &CheckIn) -> 
     Ok(CheckInAnswer {
         acknowledged: known.map_or(0, |known| known.acknowledged),
         directives,
-        next_check_in_s: if is_awaited(&state, host, now) { AWAITED_S } else { QUIET_S },
+        next_check_in_s: if is_awaited(&state, host, now) { AWAITED_S } else { quiet_s(state.hosts.len()) },
         wants_inventory: known.is_none_or(|known| known.inventory != Some(report.inventory)),
         checkpoint: Some(checkpoint),
         consistency,
     })
+}
+
+/// The more hosts, the longer each is quiet.
+fn quiet_s(hosts: usize) -> u32 {
+    u32::try_from(hosts / QUIET_PER_S).unwrap_or(u32::MAX).clamp(QUIET_S.0, QUIET_S.1)
 }
 
 /// A host with another clock would misjudge windows, expiries and archives: it is not heard until its clock is right.
@@ -285,4 +292,17 @@ fn part(file: std::fs::File, size: u64, from: Option<u64>) -> Response {
         headers.insert(header::CONTENT_RANGE, range);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::orders::LOST_AFTER;
+
+    #[test]
+    fn a_larger_fleet_is_quiet_for_longer_but_never_until_it_counts_as_lost() {
+        let waits = [0, 5, 500, 100_000].map(quiet_s);
+        assert_eq!(waits, [2, 2, 10, 20]);
+        assert!(waits.iter().all(|wait| u64::from(*wait) * 2 < LOST_AFTER.as_secs()));
+    }
 }

@@ -128,6 +128,9 @@ impl Archives for Mirrors {
     }
 }
 
+/// Packages and versions of which the server remembers what they close.
+const CLOSES_MAX: usize = 20_000;
+
 /// What an update of all archives brought.
 #[derive(Debug, Default, Serialize)]
 pub struct Updated {
@@ -235,14 +238,29 @@ impl Engine {
     }
 
     /// CVEs that a cached package closes for those who have `from`; nothing where its changelog cannot be read, which is logged.
-    pub(crate) fn closes(&self, package: &Path, name: &str, from: Option<&Version>) -> Vec<Closes> {
+    /// Read once per package and version: a changelog lies at the end of what must be unpacked to reach it.
+    pub(crate) fn closes(&self, package: &Path, (name, sha256): (&str, Digest), from: &Version) -> Vec<Closes> {
+        let key = (sha256, from.as_str().to_owned());
+        if let Some(known) = lock(&self.closes).get(&key) {
+            return known.clone();
+        }
         let facts = fs::File::open(package)
             .map_err(|error| error.to_string())
-            .and_then(|file| changelog::closes(file, name, from).map_err(|error| error.to_string()));
-        facts.map(|facts| facts.closes).unwrap_or_else(|why| {
-            tracing::info!(why, "what this update closes is unknown");
-            Vec::new()
-        })
+            .and_then(|file| changelog::closes(file, name, Some(from)).map_err(|error| error.to_string()));
+        match facts {
+            Ok(facts) => {
+                let mut known = lock(&self.closes);
+                if known.len() >= CLOSES_MAX {
+                    known.clear();
+                }
+                known.insert(key, facts.closes.clone());
+                facts.closes
+            }
+            Err(why) => {
+                tracing::info!(why, "what this update closes is unknown");
+                Vec::new()
+            }
+        }
     }
 
     /// Counts a host's request of `bytes`; false where it asks too much in this minute.

@@ -181,7 +181,7 @@ impl Engine {
             for offer in &offers {
                 let path = self.package(actor, snapshots, &key.0, offer)?;
                 if let Some(from) = installed.get(&key) {
-                    closes.entry(key.clone()).or_insert_with(|| self.closes(&path, &key.0, Some(from)));
+                    closes.entry(key.clone()).or_insert_with(|| self.closes(&path, (&key.0, offer.sha256), from));
                 }
             }
         }

@@ -12,6 +12,7 @@ use fother_core::{
     checkpoint::{self, Checkpoint},
     event::{self, Data, Event},
     id::HostId,
+    inventory::Closes,
     merkle,
     policy::Policy,
     state::State,
@@ -67,6 +68,8 @@ pub(crate) struct Engine {
     pub(crate) clock: Clock,
     pub(crate) started: Timestamp,
     pub(crate) heard: Mutex<BTreeMap<HostId, Heard>>,
+    /// What packages close, by their digest and the version before: only remembered, read again after a start.
+    pub(crate) closes: Mutex<BTreeMap<(Digest, String), Vec<Closes>>>,
     fence: u64,
     /// Whether another server has taken the log over.
     fenced: watch::Sender<bool>,
@@ -109,6 +112,7 @@ impl Engine {
             archives,
             clock,
             started,
+            closes: Mutex::default(),
             fence,
             fenced: watch::Sender::new(false),
             _sole: sole,

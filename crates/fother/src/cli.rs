@@ -34,7 +34,7 @@ pub struct Cli {
 pub enum Command {
     /// Assess this machine, or a root directory: installed, offered, due. Needs no root, no server.
     #[command(
-        after_help = "Examples:\n  fother scan\n  fother scan --root /mnt/image --format json\n  fother scan --deep\n  fother scan --fail-on security\n  fother scan --format sarif --fail-on kev --baseline accepted.json"
+        after_help = "Examples:\n  fother scan\n  fother scan --root /mnt/image --format json\n  fother scan --deep\n  fother scan --image app.tar --fail-on critical\n  fother scan --fail-on security\n  fother scan --format sarif --fail-on kev --baseline accepted.json"
     )]
     Scan(Scan),
     /// Explain a CVE, a package or an update on this machine: every fact, its source, and what follows.
@@ -121,6 +121,12 @@ pub struct Scan {
     /// Assess an SBOM (CycloneDX or SPDX), a lock file or a source tree's lock files instead of a root; what it is, is told by its content or its name.
     #[arg(long, conflicts_with_all = ["root", "advisories_only", "deep"])]
     pub file: Option<PathBuf>,
+    /// Assess an image instead of a root: what `docker save` writes, an OCI layout (directory or tar), a root as a tar, a raw disk with ext4.
+    #[arg(long, conflicts_with_all = ["root", "file"])]
+    pub image: Option<PathBuf>,
+    /// Which of an image's platforms, for example linux/arm64; this machine's unless it is said.
+    #[arg(long, requires = "image")]
+    pub platform: Option<String>,
     /// An earlier `--format json` output: what stands in it does not count for --fail-on.
     #[arg(long)]
     pub baseline: Option<PathBuf>,

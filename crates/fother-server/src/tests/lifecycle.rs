@@ -260,7 +260,7 @@ fn a_plan_needs_an_author_and_somebody_else() {
     let foreign = super::fleet::signed(9, fother_core::approval::NAMESPACE, &statement);
     assert_eq!(code(&engine.approve("uid:0", change, &foreign).unwrap_err()), "bad-signature");
     engine.reject("uid:0", change, "no").unwrap();
-    assert_eq!(code(&engine.start_rollout("uid:0", change).unwrap_err()), "not-approved");
+    assert_eq!(code(&engine.start_rollout("uid:0", change).unwrap_err()), "rejected");
 }
 
 #[test]

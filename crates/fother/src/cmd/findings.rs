@@ -21,6 +21,7 @@ use fother_core::{
 use fother_feeds::database::{self, Blocks};
 use fother_host::{
     findings::Judge,
+    image::About,
     languages,
     root::Root,
     scan::{Languages, clock},
@@ -71,10 +72,12 @@ pub fn advisories_only(
     arguments: &Scan,
     root: &Root,
     judge: Option<&Judge<'_>>,
+    image: Option<About>,
     with_languages: bool,
 ) -> Result<u8, Failure> {
     let judge = judge.ok_or_else(no_database)?;
-    let mut found = judge.quick(root)?;
+    let mut found = judge.quick(root).map_err(|error| super::scan::unreadable(root, &error))?;
+    found.assessment.unknown.extend(image.iter().flat_map(|image| image.unknown.iter().cloned()));
     let title = format!("{} {} ({}), {} packages", found.distribution.id, found.distribution.version, found.architecture, found.installed);
     let walked = with_languages.then(|| {
         let owned = languages::Owned::of_others(root);
@@ -86,7 +89,8 @@ pub fn advisories_only(
         found.assessment.unknown.extend(walked.unknown.iter().cloned());
         judge.add(&found.distribution, &walked.components, &mut found.assessment)?;
     }
-    let subject = Shown { distribution: &found.distribution, title: &title, languages: walked.as_ref().map(Languages::of) };
+    let languages = walked.as_ref().map(Languages::of);
+    let subject = Shown { distribution: &found.distribution, title: &title, languages, image };
     show(context, arguments, &subject, &found.assessment)
 }
 
@@ -98,6 +102,7 @@ pub fn without_packages(
     root: &Root,
     judge: Option<&Judge<'_>>,
     unreadable: Failure,
+    image: Option<About>,
 ) -> Result<u8, Failure> {
     let Some(judge) = judge else { return Err(unreadable) };
     let walked = languages::find(root, &languages::Owned::default());
@@ -106,11 +111,12 @@ pub fn without_packages(
     }
     let mut assessment = judge.nothing()?;
     assessment.unknown.extend(walked.unknown.iter().cloned());
+    assessment.unknown.extend(image.iter().flat_map(|image| image.unknown.iter().cloned()));
     assessment.unknown.push(unreadable.what.clone());
     let distribution = fother_host::inventory::distribution(root);
     judge.add(&distribution, &walked.components, &mut assessment)?;
     let title = format!("{}: no packages of a distribution", root.path().display());
-    let subject = Shown { distribution: &distribution, title: &title, languages: Some(Languages::of(&walked)) };
+    let subject = Shown { distribution: &distribution, title: &title, languages: Some(Languages::of(&walked)), image };
     show(context, arguments, &subject, &assessment)
 }
 
@@ -123,16 +129,25 @@ pub fn print_languages(found: &Languages) {
     }
 }
 
+/// An image in one line.
+pub fn image_line(image: &About) -> String {
+    let platform = if image.platform.is_empty() { String::new() } else { format!(", {}", image.platform) };
+    let layers = if image.layers == 0 { String::new() } else { format!(", {} layers", image.layers) };
+    format!("image {} ({}{platform}{layers})", image.digest, image.form)
+}
+
 /// `fother scan --file`.
 pub fn document(context: &Context, arguments: &Scan, file: &Path) -> Result<u8, Failure> {
     let database = database(arguments.db.as_deref(), context, Some("vulnerable"))?.ok_or_else(no_database)?;
     let failed = |why: String| {
         Failure::new(USAGE, format!("{}: {why}", file.display()), "name a CycloneDX or SPDX document, a lock file or a source tree")
     };
+    let left_out = |why| Failure::new(UNKNOWN, format!("{} {why}", file.display()), "nothing of it is reported");
+    fother_feeds::reading::begin(&file.display().to_string()).map_err(left_out)?;
     let read = read_document(file).map_err(failed)?;
     let title = format!("{}, {} components", read.form, read.components.len());
     let (distribution, assessment) = components::document(&database, read, clock(), arguments.feed_max_age)?;
-    show(context, arguments, &Shown { distribution: &distribution, title: &title, languages: None }, &assessment)
+    show(context, arguments, &Shown { distribution: &distribution, title: &title, languages: None, image: None }, &assessment)
 }
 
 fn read_document(file: &Path) -> Result<sbom::Sbom, String> {
@@ -156,6 +171,7 @@ struct Shown<'a> {
     distribution: &'a Distribution,
     title: &'a str,
     languages: Option<Languages>,
+    image: Option<About>,
 }
 
 fn no_database() -> Failure {
@@ -176,10 +192,16 @@ fn show(context: &Context, arguments: &Scan, subject: &Shown<'_>, assessment: &A
                 if let Some(languages) = &subject.languages {
                     data["languages"] = serde_json::to_value(languages)?;
                 }
+                if let Some(image) = &subject.image {
+                    data["image"] = json!(image);
+                }
                 envelope("scan", &data, &assessment.unknown, Some(assessment), Some(&queue))?;
             }
             Format::Table => {
-                println!("{}", fother_core::text::printable(subject.title, 200));
+                subject.title.lines().for_each(|line| println!("{}", fother_core::text::printable(line, 200)));
+                if let Some(image) = &subject.image {
+                    println!("{}", image_line(image));
+                }
                 subject.languages.iter().for_each(print_languages);
                 print(assessment, &queue);
                 for why in assessment.unknown.iter().take(LINES_MAX) {
