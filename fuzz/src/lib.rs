@@ -5,6 +5,7 @@
 mod database;
 mod feeds;
 mod images;
+mod languages;
 mod packages;
 mod records;
 mod roots;
@@ -22,7 +23,8 @@ pub struct Target {
 }
 
 /// All of them.
-pub const ALL: &[&[Target]] = &[texts::ALL, records::ALL, packages::ALL, rpm::ALL, roots::ALL, feeds::ALL, database::ALL, images::ALL];
+pub const ALL: &[&[Target]] =
+    &[texts::ALL, records::ALL, packages::ALL, rpm::ALL, roots::ALL, feeds::ALL, database::ALL, images::ALL, languages::ALL];
 
 /// All, one after the other.
 pub fn all() -> impl Iterator<Item = &'static Target> {

@@ -218,15 +218,46 @@ fn bill(data: &[u8]) {
     assert_eq!(packages.len() + others.len() + unread.len(), all + unknown, "a component was dropped without a word");
 }
 
+/// One of each form.
+const LOCKS: &[(&str, &str)] = &[
+    (
+        "package-lock.json",
+        "{\"lockfileVersion\":1,\"dependencies\":{\"c\":{\"version\":\"2\",\"dependencies\":{\"d\":{\"version\":\"npm:e@3\"}}}}}",
+    ),
+    ("package-lock.json", "{\"lockfileVersion\":3,\"packages\":{\"\":{\"name\":\"x\"},\"node_modules/@a/b\":{\"version\":\"1.0.0\"}}}"),
+    ("pnpm-lock.yaml", "lockfileVersion: '6.0'\npackages:\n  /a@1.0.0:\n    dev: false\n  /@s/b@2.0.0(a@1.0.0):\n    dev: true\n"),
+    ("pnpm-lock.yaml", "lockfileVersion: 5.4\npackages:\n  /@s/b/2.0.0_a@1.0.0: {dev: true}\n"),
+    ("yarn.lock", "# yarn lockfile v1\n\n\"@babel/core@^7.0.0\", \"a@npm:b@1\":\n  version \"7.1.2\"\n"),
+    ("yarn.lock", "__metadata:\n  version: 6\n\n\"a@npm:^1\":\n  version: 1.0.0\n  resolution: \"a@npm:1.0.0\"\n"),
+    ("go.mod", "module m\ngo 1.21\nrequire (\n\tx.test/y v1.2.3 // indirect\n)\nreplace x.test/y v1.2.3 => x.test/z v1.0.0\n"),
+    ("Gemfile.lock", "GEM\n  specs:\n    nokogiri (1.15.4-x86_64-linux)\n      racc (~> 1.4)\n"),
+    ("composer.lock", "{\"packages\":[{\"name\":\"a/b\",\"version\":\"v1.0\"}]}"),
+    ("gradle.lockfile", "g:a:1.0=x,y\nempty=\n"),
+    (
+        "pom.xml",
+        "<project><properties><v>1</v></properties><dependencies><dependency><groupId>g</groupId><artifactId>a</artifactId><version>${v}</version></dependency></dependencies></project>",
+    ),
+    ("Pipfile.lock", "{\"_meta\":{},\"default\":{\"a\":{\"version\":\"==1\"}}}"),
+    ("requirements.txt", "a[x]==1.0 ; python_version > '3' \\\n  --hash=sha256:0\n-r b.txt\n"),
+];
+
 fn lock_seeds() -> Vec<Vec<u8>> {
-    texts_of(&[
+    let mut seeds = LOCKS
+        .iter()
+        .filter_map(|(name, text)| {
+            let which = lock::NAMES.iter().position(|known| known == name).and_then(|at| u8::try_from(at).ok())?;
+            Some([&[which], text.as_bytes()].concat())
+        })
+        .collect::<Vec<_>>();
+    seeds.extend(texts_of(&[
         "\0version = 4\n[[package]]\nname = \"a\"\nversion = \"1.0.0\"\nsource = \"registry+https://github.com/rust-lang/crates.io-index\"\n[[package]]\nname = \"b\"\nversion = \"1\"\nsource = \"git+https://x\"\n",
         "\u{1}[[package]]\nname = \"A_b\"\nversion = \"1.0\"\n",
         "\u{2}[[package]]\nname = \"a\"\nversion = \"1.0\"\nsource = { registry = \"https://pypi.org/simple\" }\n",
         "\u{3}{\"lockfileVersion\":3,\"packages\":{\"\":{\"name\":\"x\"},\"node_modules/@a/b\":{\"version\":\"1.0.0\"}},\"dependencies\":{\"c\":{\"version\":\"2\",\"dependencies\":{\"d\":{\"version\":\"3\"}}}}}",
         "\u{4}a==1.0 ; python_version < '3'\nB[x]>=2\n-r other.txt\n--hash=sha256:0\n",
         "\u{5}module x\n\ngo 1.22\n\nrequire (\n\tgolang.org/x/net v0.1.0 // indirect\n)\nreplace a => b v1.0.0\n",
-    ])
+    ]));
+    seeds
 }
 
 fn lock_file(data: &[u8]) {

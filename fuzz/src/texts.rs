@@ -17,6 +17,9 @@ pub const ALL: &[Target] = &[
     Target { name: "version-apk", run: |d| order(d, Scheme::Apk), seeds: version_seeds },
     Target { name: "version-semver", run: |d| order(d, Scheme::Semver), seeds: version_seeds },
     Target { name: "version-pep440", run: |d| order(d, Scheme::Pep440), seeds: version_seeds },
+    Target { name: "version-gem", run: |d| order(d, Scheme::Gem), seeds: version_seeds },
+    Target { name: "version-maven", run: |d| order(d, Scheme::Maven), seeds: version_seeds },
+    Target { name: "version-composer", run: |d| order(d, Scheme::Composer), seeds: version_seeds },
     Target { name: "purl", run: purl, seeds: purl_seeds },
     Target { name: "cvss", run: score, seeds: cvss_seeds },
     Target { name: "deb822", run: deb822, seeds: deb822_seeds },
@@ -33,6 +36,9 @@ fn version_seeds() -> Vec<Vec<u8>> {
         "1.2.3_pre1-r4\n1.2.3b\n1.2_git20200101",
         "1.0^git1\n1.0~~\n1..0",
         "00001\n1\n1.",
+        "1.0.a.2\n1.0.pre.1\n1.0-1",
+        "1-alpha-1\n1.0.0.RC1\n31.1-jre",
+        "v1.0.0-RC1-dev\n1.0.0-p1\n1.0-beta.2",
         "99999999999999999999999\n9223372036854775808\n18446744073709551616",
     ])
 }

@@ -20,6 +20,12 @@ pub fn watch(place: File, left_out: Vec<String>) {
     let _ = WATCHED.set(Watched { place, left_out });
 }
 
+/// Whether an earlier process was ended by what it read.
+#[must_use]
+pub fn is_retry() -> bool {
+    WATCHED.get().is_some_and(|watched| !watched.left_out.is_empty())
+}
+
 /// Tells that a file is about to be read.
 ///
 /// # Errors

@@ -8,7 +8,10 @@ use std::{
     ffi::OsStr,
     fs,
     io::{self, Read},
-    os::unix::{ffi::OsStrExt as _, fs::symlink},
+    os::unix::{
+        ffi::OsStrExt as _,
+        fs::{OpenOptionsExt as _, symlink},
+    },
     path::{Path, PathBuf},
 };
 
@@ -182,7 +185,10 @@ impl Tree {
             }
         };
         self.count += 1;
-        let mut out = fs::File::create_new(self.kept.join(self.count.to_string())).map_err(failed)?;
+        // A program stays one, which is what it is looked at for.
+        let mode = if head.is_empty() { 0o644 } else { 0o755 };
+        let path_kept = self.kept.join(self.count.to_string());
+        let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path_kept).map_err(failed)?;
         let left = KEPT_BYTES_MAX.saturating_sub(self.bytes);
         self.bytes += io::copy(&mut head.chain(bytes).take(left.saturating_add(1)), &mut out).map_err(failed)?;
         if self.bytes > KEPT_BYTES_MAX {

@@ -2,6 +2,7 @@
 
 use crate::root::Root;
 use fother_core::{sbom::Component, text::printable};
+use fother_feeds::reading;
 use rustix::{
     fs::{AtFlags, FileType, Mode, OFlags, RawDir, fstat, fstatfs, openat, statat},
     io::Errno,
@@ -119,6 +120,8 @@ impl Place<'_> {
     /// # Errors
     /// Where it cannot be read or is no regular file any more.
     pub fn open(&self) -> Result<File, String> {
+        let path = [self.directory_bytes, b"/", self.name].concat();
+        reading::begin(&String::from_utf8_lossy(&path))?;
         // No waiting at a pipe that took the file's place.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let file = openat(self.handle, self.name, flags, Mode::empty()).map_err(refused)?;
@@ -188,13 +191,16 @@ pub fn walk<V: Visit>(root: &Root, visit: &V) -> Harvest {
     };
     let waiting = Mutex::new(Waiting { directories: vec![Vec::new()], ..Waiting::default() });
     let walk = Walk { root, visit, device, waiting, more: Condvar::new() };
-    let threads = std::thread::available_parallelism().map_or(1, |count| count.get().min(THREADS_MAX));
+    // What ended an earlier process is known exactly only where one file is read at a time.
+    let most = if reading::is_retry() { 1 } else { THREADS_MAX };
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get().min(most));
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| walk.work())).collect();
         for worker in workers {
             match worker.join() {
                 Ok(found) => harvest.merge(found),
-                Err(_) => harvest.unknown("a part of the walk ended early; please report this".into()),
+                // As if it had happened here: whoever watches over this process learns of it.
+                Err(panic) => std::panic::resume_unwind(panic),
             }
         }
     });
@@ -207,16 +213,28 @@ pub fn walk<V: Visit>(root: &Root, visit: &V) -> Harvest {
     harvest
 }
 
+/// A thread that may still hand in directories; it stops being one even where it ends by a panic, so that no other waits for it.
+struct Busy<'a, V>(&'a Walk<'a, V>);
+
+impl<V> Drop for Busy<'_, V> {
+    fn drop(&mut self) {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).busy -= 1;
+        self.0.more.notify_all();
+    }
+}
+
 impl<V: Visit> Walk<'_, V> {
     fn work(&self) -> Harvest {
         let mut harvest = Harvest::default();
         let mut buffer = vec![MaybeUninit::uninit(); LIST_BYTES];
         let mut found = Vec::new();
         while let Some(directory) = self.take() {
+            let busy = Busy(self);
             if let Err(why) = self.directory(&directory, &mut buffer, &mut found, &mut harvest) {
                 harvest.unknown(format!("{}: {why}; it was not walked", shown(&String::from_utf8_lossy(&directory), b"")));
             }
             self.give(&mut found, &mut harvest);
+            drop(busy);
         }
         harvest
     }
@@ -240,7 +258,6 @@ impl<V: Visit> Walk<'_, V> {
     /// Hands in the directories that were found in one.
     fn give(&self, found: &mut Vec<Vec<u8>>, harvest: &mut Harvest) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.busy -= 1;
         for directory in found.drain(..) {
             if waiting.directories.len() < WAITING_MAX && waiting.walked < DIRECTORIES_MAX {
                 waiting.directories.push(directory);
@@ -249,7 +266,6 @@ impl<V: Visit> Walk<'_, V> {
                 harvest.unknown(format!("{name}: there are too many directories; it was not walked"));
             }
         }
-        self.more.notify_all();
     }
 
     fn directory(
