@@ -7,6 +7,7 @@ mod feeds;
 mod images;
 mod packages;
 mod records;
+mod reports;
 mod roots;
 mod rpm;
 mod texts;
@@ -22,7 +23,8 @@ pub struct Target {
 }
 
 /// All of them.
-pub const ALL: &[&[Target]] = &[texts::ALL, records::ALL, packages::ALL, rpm::ALL, roots::ALL, feeds::ALL, database::ALL, images::ALL];
+pub const ALL: &[&[Target]] =
+    &[texts::ALL, records::ALL, packages::ALL, rpm::ALL, roots::ALL, feeds::ALL, database::ALL, images::ALL, reports::ALL];
 
 /// All, one after the other.
 pub fn all() -> impl Iterator<Item = &'static Target> {

@@ -3,11 +3,12 @@
 use super::{Target, texts_of};
 use fother_host::{
     apt::{conf::Conf, pattern::Pattern, pins::Pins},
-    dpkg, inventory,
+    dpkg, inventory, processes,
     root::Root,
-    services, sockets,
+    sockets,
 };
 use std::{
+    collections::HashSet,
     fs,
     path::{Path, PathBuf},
 };
@@ -165,7 +166,7 @@ fn os_release(data: &[u8]) {
 
 fn maps(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
-    assert!(services::deleted_code(&text).len() <= text.lines().count());
+    assert!(processes::mapped_code(&text, &mut HashSet::new()).len() <= text.lines().count());
 }
 
 fn tables(data: &[u8]) {

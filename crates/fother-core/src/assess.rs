@@ -3,7 +3,9 @@
 //! [`installed`] says what a package counts as; [`package`] answers for one; the caller counts up.
 
 pub mod components;
+pub mod evidence;
 pub mod host;
+pub mod in_use;
 pub mod installed;
 
 use crate::{

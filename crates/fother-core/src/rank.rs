@@ -10,6 +10,7 @@ use crate::{
     assess::{
         Class,
         host::{HostFinding, InEffect, Installable},
+        in_use::InUse,
     },
     cvss::Severity,
 };
@@ -74,10 +75,14 @@ pub struct Update {
     pub installable: Installable,
     /// A reboot puts it into effect; the fix is installed.
     pub reboot: bool,
+    /// A restart of services puts it into effect; the fix is installed.
+    pub restart: bool,
     /// Expected risk that it removes, in millionths.
     pub risk_millionths: u64,
     /// Known exploited vulnerabilities among those that it closes.
     pub exploited: usize,
+    /// Whether the code that it replaces runs now.
+    pub in_use: InUse,
     /// Why it stands where it stands, one sentence each.
     pub reasons: Vec<String>,
     /// The earliest deadline of all rule packs that are in force.
@@ -131,13 +136,13 @@ pub fn risk(finding: &HostFinding) -> u64 {
 #[must_use]
 pub fn queue(findings: &[HostFinding], asset: Asset, packs: &[Pack], today: Day) -> Queue {
     let mut out = Queue::default();
-    let mut groups: BTreeMap<(&str, &str, bool), Vec<&HostFinding>> = BTreeMap::new();
+    let mut groups: BTreeMap<(&str, &str, bool, bool), Vec<&HostFinding>> = BTreeMap::new();
     for finding in findings {
         if finding.fixed.is_none() {
             *out.without_fix.entry(finding.status).or_default() += 1;
         } else if finding.in_effect != InEffect::NotBooted {
-            let reboot = finding.in_effect == InEffect::AfterReboot;
-            groups.entry((finding.source.as_str(), finding.version.as_str(), reboot)).or_default().push(finding);
+            let (reboot, restart) = (finding.in_effect == InEffect::AfterReboot, finding.in_effect == InEffect::AfterRestart);
+            groups.entry((finding.source.as_str(), finding.version.as_str(), reboot, restart)).or_default().push(finding);
         }
     }
     out.updates = groups.into_values().map(|group| update(&group, asset, packs, today)).collect();
@@ -173,8 +178,10 @@ fn update(group: &[&HostFinding], asset: Asset, packs: &[Pack], today: Day) -> U
         closes: sorted.iter().map(|finding| finding.id.clone()).collect(),
         installable,
         reboot: sorted.iter().any(|finding| finding.in_effect == InEffect::AfterReboot),
+        restart: sorted.iter().any(|finding| finding.in_effect == InEffect::AfterRestart),
         risk_millionths: MILLION - survive,
         exploited,
+        in_use: sorted.iter().map(|finding| finding.in_use).max().unwrap_or_default(),
         reasons: reasons(&sorted),
         deadline: deadlines.min_by_key(|deadline| if deadline.day.is_known() { deadline.day.0 } else { u32::MAX }),
     }
@@ -185,6 +192,11 @@ fn reasons(sorted: &[&HostFinding]) -> Vec<String> {
     for finding in sorted.iter().take(REASONS_MAX - 1) {
         let score = finding.cvss.map_or("no CVSS score, taken as 8.0".to_owned(), |score| format!("CVSS {score}"));
         out.push(format!("{}: {}; {score}", finding.id, chance(finding).1));
+    }
+    // Whether it runs is a fact about the package, so it is told once.
+    let most = sorted.iter().filter(|finding| !finding.in_use_because.is_empty()).max_by_key(|finding| finding.in_use);
+    if let (Some(first), Some(most)) = (out.first_mut(), most.filter(|most| most.in_use != InUse::Unknown)) {
+        first.push_str(&format!("; {}", most.in_use_because));
     }
     if sorted.len() >= REASONS_MAX {
         out.push(format!("and {} more", sorted.len() - (REASONS_MAX - 1)));

@@ -1,15 +1,19 @@
-//! A host's findings in the forms that other tools read: SARIF, CycloneDX, OpenVEX, CSV. Pure.
+//! A host's findings in the forms that other tools read: SARIF, CycloneDX, SPDX, OpenVEX, CSV, HTML. Pure.
 
 pub mod csv;
 pub mod cyclonedx;
+pub mod html;
 pub mod openvex;
 pub mod sarif;
+pub mod spdx;
 
 use crate::{
     advisory::Status,
-    assess::host::{Assessment, HostFinding, Installable},
+    assess::host::{Assessment, HostFinding, InEffect, Installable},
     cvss::Severity,
     inventory::Distribution,
+    rank::Queue,
+    sbom::Component,
 };
 
 /// What every form needs to know.
@@ -17,18 +21,28 @@ use crate::{
 pub struct Subject<'a> {
     /// Distribution of the host.
     pub distribution: &'a Distribution,
+    /// Everything that is installed.
+    pub packages: &'a [Component],
     /// The findings.
     pub assessment: &'a Assessment,
+    /// The ranked queue.
+    pub queue: &'a Queue,
     /// Version of this program.
     pub version: &'a str,
     /// When.
     pub at: crate::Timestamp,
 }
 
-/// The package URL of a finding's source package.
+/// The package URL of a finding's package: for Debian the source package, for others what is installed.
 #[must_use]
-pub fn purl(distribution: &Distribution, finding: &HostFinding) -> String {
-    let purl = crate::purl::Purl {
+pub fn purl(subject: &Subject<'_>, finding: &HostFinding) -> String {
+    let fits = |component: &&Component| component.version == finding.version && finding.packages.contains(&component.name);
+    let other = subject.packages.iter().filter(|component| component.kind != "deb").find(fits);
+    if let Some(component) = other {
+        return component.purl();
+    }
+    let distribution = subject.distribution;
+    let mut purl = crate::purl::Purl {
         kind: "deb".into(),
         namespace: Some(distribution.id.clone()),
         name: finding.source.clone(),
@@ -36,13 +50,33 @@ pub fn purl(distribution: &Distribution, finding: &HostFinding) -> String {
         qualifiers: [("arch".to_owned(), "source".to_owned()), ("distro".to_owned(), distribution.codename.clone())].into(),
         subpath: None,
     };
+    // Findings of language packages whose component is not at hand name neither distribution nor architecture.
+    if distribution.id.is_empty() {
+        (purl.kind, purl.namespace) = ("generic".into(), None);
+        purl.qualifiers.clear();
+    }
     purl.normalised().map(|purl| purl.to_string()).unwrap_or_default()
+}
+
+/// The page on an advisory or vulnerability.
+#[must_use]
+pub fn page(id: &str) -> String {
+    let id: String = id.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | ':' | '.')).collect();
+    match id.split('-').next().unwrap_or_default() {
+        "DSA" | "DLA" | "TEMP" => format!("https://security-tracker.debian.org/tracker/{id}"),
+        "RUSTSEC" => format!("https://rustsec.org/advisories/{id}"),
+        "CVE" => format!("https://www.cve.org/CVERecord?id={id}"),
+        _ => format!("https://osv.dev/vulnerability/{id}"),
+    }
 }
 
 /// One sentence on what to do about a finding.
 #[must_use]
 pub fn action(finding: &HostFinding) -> String {
     let to = finding.fixed.as_deref().unwrap_or_default();
+    if finding.in_effect == InEffect::AfterRestart {
+        return format!("the fix is installed but does not run yet: {}", finding.in_use_because);
+    }
     match &finding.installable {
         Installable::Yes { packages } => format!("update {} to {to} or newer", packages.join(" ")),
         Installable::Kept { why } => format!("version {to} is offered but kept back: {why}"),

@@ -8,6 +8,7 @@ pub mod lock;
 mod spdx;
 
 use crate::{inventory::Distribution, package::Installed, purl::Purl, text::printable};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Largest document, in bytes.
@@ -18,22 +19,61 @@ pub const COMPONENTS_MAX: usize = 1_000_000;
 pub const DEPTH_MAX: usize = 64;
 
 /// One component.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Component {
     /// Type of its package URL: `deb`, `cargo`.
     pub kind: String,
     /// Namespace: distribution or group.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub namespace: String,
     /// Name.
     pub name: String,
     /// Version, epoch included.
     pub version: String,
     /// Architecture; empty where it has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub arch: String,
     /// Source package and version, where the document says them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<(String, String)>,
     /// Distribution as the package URL says: `debian-12.11`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub distro: String,
+}
+
+impl Component {
+    /// An installed Debian package as a component.
+    #[must_use]
+    pub fn installed(package: &Installed, distribution: &Distribution) -> Self {
+        Self {
+            kind: "deb".into(),
+            namespace: distribution.id.clone(),
+            name: package.name.clone(),
+            version: package.version.as_str().to_owned(),
+            arch: package.arch.clone(),
+            source: Some((package.source.clone(), package.source_version.as_str().to_owned())),
+            distro: format!("{}-{}", distribution.id, distribution.version),
+        }
+    }
+
+    /// Its package URL, with the source package as Syft writes it; empty where its parts make none.
+    #[must_use]
+    pub fn purl(&self) -> String {
+        let of_system = matches!(self.kind.as_str(), "deb" | "rpm" | "apk");
+        let own = (self.name.clone(), self.version.clone());
+        let upstream = self.source.as_ref().filter(|source| of_system && **source != own);
+        let upstream = upstream.map(|(name, version)| if *version == self.version { name.clone() } else { format!("{name}@{version}") });
+        let qualifiers = [("arch", self.arch.clone()), ("distro", self.distro.clone()), ("upstream", upstream.unwrap_or_default())];
+        let purl = Purl {
+            kind: self.kind.clone(),
+            namespace: (!self.namespace.is_empty()).then(|| self.namespace.clone()),
+            name: self.name.clone(),
+            version: Some(self.version.clone()),
+            qualifiers: qualifiers.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            subpath: None,
+        };
+        purl.normalised().map(|purl| purl.to_string()).unwrap_or_default()
+    }
 }
 
 /// A document's content.

@@ -2,7 +2,9 @@
 
 use crate::{
     foreign,
+    in_use::outdated,
     inventory::Facts,
+    processes::Processes,
     root::Root,
     scan::{Assessed, Error, clock},
 };
@@ -15,6 +17,7 @@ use fother_core::{
     },
     inventory::{Closes, Distribution},
     package::UpdateClass,
+    sbom::Component,
     version::scheme::Scheme,
 };
 use fother_feeds::database::Blocks;
@@ -40,6 +43,8 @@ pub struct Quick {
     pub architecture: String,
     /// Number of installed packages.
     pub installed: usize,
+    /// The installed packages themselves.
+    pub packages: Vec<Component>,
     /// Findings.
     pub assessment: Assessment,
 }
@@ -57,17 +62,18 @@ impl<'a> Judge<'a> {
     /// Where the root or the database cannot be read.
     pub fn quick(&self, root: &Root) -> Result<Quick, Error> {
         if let Some(foreign) = foreign::read(root) {
-            let (distribution, installed) = (foreign.distribution.clone(), foreign.components.len());
+            let (distribution, packages) = (foreign.distribution.clone(), foreign.components.clone());
             let (distribution, assessment) = components::document(self.database, foreign, self.now, self.feed_days_max)
                 .map(|(_, assessment)| (distribution.unwrap_or_default(), assessment))?;
-            return Ok(Quick { distribution, architecture: String::new(), installed, assessment });
+            return Ok(Quick { distribution, architecture: String::new(), installed: packages.len(), packages, assessment });
         }
         let facts = Facts::read_packages(root)?;
         let kernel = kernel(root);
         let mut assessment = self.ask(&facts.0, &facts.1.packages, None, &BTreeMap::new(), kernel.as_deref())?;
         assessment.unknown.extend(facts.1.unknown);
         let architecture = facts.1.architectures.first().cloned().unwrap_or_default();
-        Ok(Quick { distribution: facts.0, architecture, installed: facts.1.packages.len(), assessment })
+        let packages: Vec<Component> = facts.1.packages.iter().map(|package| Component::installed(package, &facts.0)).collect();
+        Ok(Quick { distribution: facts.0, architecture, installed: packages.len(), packages, assessment })
     }
 
     /// Assesses a root with what its archives offer, and says which update closes what.
@@ -115,6 +121,48 @@ impl<'a> Judge<'a> {
             update.closes = closed.into_iter().map(|(_, closes)| closes).collect();
         }
         Ok(found)
+    }
+
+    /// Adds what is fixed on the disk but not in memory: findings of versions that some process still runs.
+    ///
+    /// # Errors
+    /// Where the database is damaged.
+    pub fn after_restart(
+        &self,
+        root: &Root,
+        facts: &Facts,
+        processes: &Processes,
+        assessment: &mut Assessment,
+    ) -> Result<(), fother_core::advisory::reader::Error> {
+        let known: BTreeSet<(String, String)> = assessment.findings.iter().map(|f| (f.id.clone(), f.source.clone())).collect();
+        let mut fresh = Vec::new();
+        for old in outdated::outdated(root, &facts.database.packages, processes) {
+            let who = outdated::who(&old.uses).into_iter().collect::<Vec<_>>().join(", ");
+            let was = match outdated::as_it_was(&old) {
+                Ok(was) => was,
+                Err(why) => {
+                    assessment
+                        .unknown
+                        .push(format!("{}: an older version still runs in {who}; which one is not known: {why}", old.package.name));
+                    continue;
+                }
+            };
+            let found = self.ask(&facts.distribution, &[was], None, &BTreeMap::new(), None)?.findings;
+            for mut finding in found.into_iter().filter(|f| !known.contains(&(f.id.clone(), f.source.clone()))) {
+                finding.in_effect = host::InEffect::AfterRestart;
+                finding.installable = host::Installable::Yes { packages: Vec::new() };
+                finding.in_use = old.uses.answer;
+                finding.in_use_because = format!("{}: {}; restart {who}", old.package.name, old.uses.sentence());
+                fresh.push(finding);
+            }
+            if !assessment.in_use.iter().any(|one| one.package == old.uses.package) {
+                assessment.in_use.push(old.uses);
+            }
+        }
+        assessment.findings.extend(fresh);
+        assessment.findings.sort_by(|a, b| (&a.id, &a.source, &a.version).cmp(&(&b.id, &b.source, &b.version)));
+        assessment.in_use.sort_by(|a, b| a.package.cmp(&b.package));
+        Ok(())
     }
 
     fn ask(

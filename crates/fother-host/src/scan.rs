@@ -7,8 +7,9 @@ use crate::{
         phasing,
         pins::Pins,
     },
+    in_use,
     inventory::{self, Facts},
-    reboot,
+    processes, reboot,
     root::Root,
     services,
 };
@@ -17,6 +18,7 @@ use fother_core::{
     inventory::{Closes, Distribution, Reboot, Service},
     package::{Installed, UpdateClass},
     resolution::KeptBack,
+    sbom::Component,
     version::Version,
 };
 use serde::Serialize;
@@ -72,10 +74,15 @@ pub struct Scan {
     pub architecture: String,
     /// Number of installed packages.
     pub installed: usize,
+    /// The installed packages themselves.
+    pub packages: Vec<Component>,
     /// Sorted by name.
     pub updates: Vec<Update>,
     /// Installed packages that no archive answers for: not assessed.
     pub not_assessed: Vec<KeptBack>,
+    /// Packages from archives of others than the distribution, with that archive's origin.
+    #[serde(skip)]
+    pub foreign: BTreeMap<String, String>,
     /// Packages that dpkg left half-done, with their state.
     pub broken: Vec<KeptBack>,
     /// Services that still map files that were replaced.
@@ -115,12 +122,25 @@ pub enum Error {
 /// Where there is no dpkg database, the sources cannot be read, or the advisory database is damaged.
 pub fn scan(root: &Root, lists: Option<&Path>, judge: Option<&crate::findings::Judge<'_>>) -> Result<Scan, Error> {
     let (facts, live) = std::thread::scope(|scope| {
-        let live = root.is_live().then(|| scope.spawn(services::collect));
+        let live = root.is_live().then(|| {
+            scope.spawn(|| {
+                let processes = processes::look();
+                (services::of(&processes), processes)
+            })
+        });
         (Facts::read(root), live.and_then(|thread| thread.join().ok()))
     });
     let facts = facts?;
     let mut assessed = assess(root, &facts, lists, None, false);
-    let assessment = judge.map(|judge| judge.with_archives(root, &facts, &mut assessed)).transpose()?;
+    let mut assessment = judge.map(|judge| judge.with_archives(root, &facts, &mut assessed)).transpose()?;
+    if let (Some(assessment), Some((_, processes))) = (&mut assessment, &live) {
+        let wanted = assessment.findings.iter().flat_map(|finding| finding.packages.iter().map(String::as_str)).collect();
+        let uses = in_use::answer(root, &facts.database.packages, &wanted, processes, &reboot::Running::here());
+        fother_core::assess::in_use::apply(assessment, uses);
+        if let Some(judge) = judge {
+            judge.after_restart(root, &facts, processes, assessment)?;
+        }
+    }
     let inventory = facts.inventory(root);
     let mut unknown = inventory.unknown;
     unknown.extend(assessment.iter().flat_map(|assessment| assessment.unknown.iter().cloned()));
@@ -128,7 +148,7 @@ pub fn scan(root: &Root, lists: Option<&Path>, judge: Option<&crate::findings::J
     unknown.extend(assessed.unknown);
     unknown.extend(unsupported(&facts.distribution));
     let (services, reboot) = match live {
-        Some(live) => {
+        Some((live, _)) => {
             unknown.extend(live.unknown);
             let kernel = reboot::answer(&facts.database.packages, &reboot::Running::here());
             let reboot = reboot::with_services(kernel, &live.services);
@@ -146,8 +166,10 @@ pub fn scan(root: &Root, lists: Option<&Path>, judge: Option<&crate::findings::J
         image: None,
         architecture: facts.architecture().to_owned(),
         installed: facts.database.packages.len(),
+        packages: facts.database.packages.iter().map(|package| Component::installed(package, &facts.distribution)).collect(),
         updates: assessed.updates,
         not_assessed: assessed.not_assessed,
+        foreign: assessed.foreign,
         broken: facts.database.packages.iter().filter_map(broken).collect(),
         restarts: services.into_iter().filter(|service| !service.stale_files.is_empty()).collect(),
         reboot,

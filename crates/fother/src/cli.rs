@@ -1,8 +1,10 @@
 //! The command line: nouns, verbs, examples of what runs on one machine. No behaviour.
 
+mod compare;
 mod feeds;
 mod fleet;
 
+pub use compare::{Diff, Reconcile};
 pub use feeds::Feeds;
 pub use fleet::{Archive, Change, Host, Log, Plan, Rollout};
 
@@ -40,6 +42,16 @@ pub enum Command {
     /// Explain a CVE, a package or an update on this machine: every fact, its source, and what follows.
     #[command(after_help = "Examples:\n  fother explain CVE-2024-1086\n  fother explain openssl")]
     Explain(Explain),
+    /// Compare two roots, SBOMs, lock files, inventories, saved scans or days: packages, and findings opened and closed.
+    #[command(
+        after_help = "Examples:\n  fother diff yesterday.json /\n  fother diff /mnt/image-1 /mnt/image-2 --fail-on opened\n  fother diff / --as-of 2026-06-01          what became known since that day\n  fother diff / --as-of 2026-01-01 --as-of 2026-06-01 --format csv"
+    )]
+    Diff(Diff),
+    /// Answer the report of the scanner that you have, finding by finding: Trivy or Grype JSON, SARIF, CSV.
+    #[command(
+        after_help = "Examples:\n  trivy rootfs --format json / | fother reconcile -\n  fother reconcile trivy.json --write-vex fother.vex.json && trivy rootfs --vex fother.vex.json /\n  fother reconcile findings.csv --file sbom.json --format json\n\nCSV: the first line names columns; needed are one for the vulnerability (id, cve, vulnerability id, …) and one for the\npackage (package, name, component, …); used if there: version, fixed, severity, purl, type. Comma, semicolon or tab.\n\nExit codes: 0 every finding has an answer, 3 some are unknown."
+    )]
+    Reconcile(Reconcile),
     /// Rehearse the upgrade of this machine on a clone of it, undo included. Changes nothing.
     #[command(
         after_help = "Examples:\n  sudo fother rehearse\n  sudo fother rehearse openssl libssl3\n  sudo fother rehearse --format json --no-bisect"

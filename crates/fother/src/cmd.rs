@@ -4,13 +4,16 @@ mod agent;
 mod archive;
 mod change;
 mod demo;
+mod diff;
 mod explain;
 mod feeds;
 mod findings;
 mod host;
 mod lab;
 mod log;
+mod opened;
 mod plan;
+mod reconcile;
 mod rehearse;
 mod rollout;
 mod scan;
@@ -47,13 +50,16 @@ impl Context {
 
 /// Runs one command; the result is the exit code.
 pub fn run(cli: Cli) -> Result<u8, Failure> {
-    if cli.format.is_for_findings() && !matches!(cli.command, Command::Scan(_)) {
+    let compares = matches!(cli.command, Command::Diff(_) | Command::Reconcile(_)) && cli.format == Wanted::Csv;
+    if cli.format.is_for_findings() && !compares && !matches!(cli.command, Command::Scan(_)) {
         return Err(Failure::new(USAGE, "only `fother scan` has findings to print in this form", "use --format table or json"));
     }
     let context = Context { format: cli.format.plain(), wanted: cli.format, run_dir: cli.run_dir };
     match cli.command {
         Command::Scan(arguments) => scan::run(&context, &arguments),
         Command::Explain(arguments) => explain::run(&context, &arguments),
+        Command::Diff(arguments) => diff::run(&context, &arguments),
+        Command::Reconcile(arguments) => reconcile::run(&context, &arguments),
         Command::Rehearse(arguments) => rehearse::run(&context, &arguments),
         Command::Serve(arguments) => serve::run(&context, arguments),
         Command::Agent(verb) => agent::run(&context, verb),

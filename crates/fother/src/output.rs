@@ -26,8 +26,12 @@ pub enum Wanted {
     Cyclonedx,
     /// OpenVEX 0.2.0 (scan).
     Openvex,
-    /// Comma-separated values (scan).
+    /// SPDX 2.3 as JSON: all packages, vulnerabilities as security references (scan).
+    Spdx,
+    /// Comma-separated values (scan, diff, reconcile).
     Csv,
+    /// One page for people, self-contained (scan).
+    Html,
 }
 
 impl Wanted {
@@ -36,7 +40,7 @@ impl Wanted {
     pub fn plain(self) -> Format {
         match self {
             Self::Table => Format::Table,
-            Self::Json | Self::Sarif | Self::Cyclonedx | Self::Openvex | Self::Csv => Format::Json,
+            Self::Json | Self::Sarif | Self::Cyclonedx | Self::Openvex | Self::Spdx | Self::Csv | Self::Html => Format::Json,
         }
     }
 
@@ -45,7 +49,7 @@ impl Wanted {
     pub fn is_for_findings(self) -> bool {
         match self {
             Self::Table | Self::Json => false,
-            Self::Sarif | Self::Cyclonedx | Self::Openvex | Self::Csv => true,
+            Self::Sarif | Self::Cyclonedx | Self::Openvex | Self::Spdx | Self::Csv | Self::Html => true,
         }
     }
 }

@@ -40,6 +40,8 @@ const PANICKED: i32 = 101;
 struct Order {
     /// Descriptor in which it tells what it reads.
     place: i32,
+    /// Descriptor of the standard input that the command was started with; its own is where it asks.
+    input: Option<i32>,
     /// Files that it leaves out.
     left_out: Vec<String>,
     /// An empty directory for it alone, removed afterwards.
@@ -66,6 +68,18 @@ pub fn allowed(command: &Command) -> Option<Allowed> {
             let input = file.as_ref().or(image.as_ref()).unwrap_or(root).clone();
             let read = [Some(input), Some(database(db.as_deref())), baseline.clone()].into_iter().flatten().collect();
             Some(Allowed { read, write: Vec::new() })
+        }
+        Command::Diff(diff) => {
+            let sides = [Some(diff.a.clone()), diff.b.clone(), Some(database(diff.db.as_deref()))];
+            Some(Allowed { read: sides.into_iter().flatten().collect(), write: Vec::new() })
+        }
+        Command::Reconcile(reconcile) => {
+            let report = (reconcile.report != Path::new("-")).then(|| reconcile.report.clone());
+            let subject = reconcile.file.as_ref().unwrap_or(&reconcile.root).clone();
+            let read = [report, Some(subject), Some(database(reconcile.db.as_deref()))].into_iter().flatten().collect();
+            let beside =
+                |file: &PathBuf| file.parent().filter(|dir| !dir.as_os_str().is_empty()).map_or_else(|| ".".into(), Path::to_owned);
+            Some(Allowed { read, write: reconcile.write_vex.iter().map(beside).collect() })
         }
         Command::Explain(explain) => Some(Allowed { read: vec![explain.root.clone(), database(explain.db.as_deref())], write: Vec::new() }),
         Command::Feeds(Feeds::Import { paths, offered, dir, .. }) => {
@@ -117,6 +131,8 @@ fn enter(order: &str, mut allowed: Allowed) -> Result<(), Failure> {
     reading::watch(place.map_err(|error| failed(error.to_string()))?, order.left_out);
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map_err(|error| failed(error.to_string()))?;
     outside::ask_at(File::from(socket));
+    let input = order.input.map(|number| File::open(format!("/proc/self/fd/{number}")));
+    rustix::stdio::dup2_stdin(input.transpose().ok().flatten().map_or_else(|| File::open("/dev/null"), Ok)?)?;
     allowed.write.extend(order.work.clone());
     order.work.map(|work| WORK.set(work));
     let missing = sandbox::enter(&allowed).map_err(|error| Failure::new(FAILED, error.to_string(), ""))?;
@@ -151,7 +167,9 @@ pub fn supervise(write: &[PathBuf], has_work: bool, arguments: &[std::ffi::OsStr
 fn once(place: &File, left_out: &[String], has_work: bool, arguments: &[std::ffi::OsString]) -> Result<ExitStatus, Failure> {
     let work = has_work.then(|| tempfile::Builder::new().prefix("fother-image-").tempdir_in(works())).transpose()?;
     let own = work.as_ref().map(|work| work.path().to_owned());
-    let order = serde_json::to_string(&Order { place: place.as_raw_fd(), left_out: left_out.to_vec(), work: own })?;
+    let input = rustix::io::dup(rustix::stdio::stdin()).ok();
+    let order = Order { place: place.as_raw_fd(), input: input.as_ref().map(OwnedFd::as_raw_fd), left_out: left_out.to_vec(), work: own };
+    let order = serde_json::to_string(&order)?;
     let (ours, theirs) = UnixStream::pair()?;
     let mut command = std::process::Command::new("/proc/self/exe");
     command.arg0("fother").args(arguments).env(VARIABLE, order).stdin(Stdio::from(OwnedFd::from(theirs)));

@@ -44,6 +44,7 @@ pub struct Database<B> {
     sections: [(u64, u32); Section::ALL.len()],
     digest: [u8; 32],
     created: Timestamp,
+    until: Option<Day>,
 }
 
 /// One feed, for people and for reports.
@@ -196,7 +197,25 @@ impl<B: Bytes> Database<B> {
             }
             sections[section as usize] = (offset, count);
         }
-        Ok(Self { sections, digest, created: Timestamp(u64_at(24)), bytes })
+        Ok(Self { sections, digest, created: Timestamp(u64_at(24)), bytes, until: None })
+    }
+
+    /// The database as it would have answered at the end of a day, from publication dates: claims whose advisory (else whose
+    /// vulnerability) was published later are left out, as is what carries no date and changes daily (EPSS, exploit lists, SSVC).
+    /// What has no date of publication counts as known.
+    #[must_use]
+    pub fn as_of(mut self, day: Day) -> Self {
+        self.until = Some(day);
+        self
+    }
+
+    fn was_known(&self, claim: &Claim) -> Result<bool, Error> {
+        let Some(until) = self.until else { return Ok(true) };
+        let published = match claim.subject {
+            Subject::Advisory(at) => self.record::<Advisory>(at)?.date,
+            Subject::Vuln(at) => self.record::<Vuln>(at)?.published,
+        };
+        Ok(published <= until)
     }
 
     /// SHA-256 of everything behind the header, as the header says; [`Database::verify`] checks it.
@@ -352,7 +371,14 @@ impl<B: Bytes> Database<B> {
             return Err(damaged(format!("package {package} has {} claims", record.claim_count)));
         }
         let places = record.claim_first..record.claim_first.saturating_add(record.claim_count);
-        places.map(|at| self.record(at)).collect()
+        let mut claims = Vec::with_capacity(places.len());
+        for at in places {
+            let claim: Claim = self.record(at)?;
+            if self.was_known(&claim)? {
+                claims.push(claim);
+            }
+        }
+        Ok(claims)
     }
 
     /// An advisory.
@@ -389,7 +415,7 @@ impl<B: Bytes> Database<B> {
     pub fn vuln(&self, at: u32) -> Result<VulnInfo, Error> {
         let record: Vuln = self.record(at)?;
         let id = if record.key == 0 { self.text(record.id)? } else { cve_text(record.key) };
-        Ok(VulnInfo {
+        let mut info = VulnInfo {
             epss: if record.key == 0 { None } else { self.epss(record.key)? },
             title: self.text(record.title)?,
             published: record.published,
@@ -400,7 +426,16 @@ impl<B: Bytes> Database<B> {
             exploits: Exploits(record.exploits),
             ssvc: Ssvc::unpack(record.ssvc),
             id,
-        })
+        };
+        if let Some(until) = self.until {
+            let exploited = info.kev_added.is_known() && info.kev_added <= until;
+            info.exploits = Exploits(if exploited { record.exploits & Exploits::KEV } else { 0 });
+            if !exploited {
+                (info.kev_added, info.kev_due) = (Day::default(), Day::default());
+            }
+            (info.epss, info.ssvc) = (None, Ssvc::default());
+        }
+        Ok(info)
     }
 
     /// A vulnerability by its id; `None` where no feed but perhaps EPSS knows it.

@@ -15,7 +15,7 @@ use crate::{
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 /// The ecosystem in the database that a package URL's type belongs to, and the name there.
-fn ecosystem(component: &Component) -> Option<(&'static str, String)> {
+pub(crate) fn ecosystem(component: &Component) -> Option<(&'static str, String)> {
     let grouped = |separator: &str| {
         if component.namespace.is_empty() {
             component.name.clone()
@@ -40,7 +40,7 @@ fn ecosystem(component: &Component) -> Option<(&'static str, String)> {
 }
 
 /// Names under which a distribution's advisories may speak of a component: the binary package, and for apk the source.
-fn names(component: &Component) -> Vec<String> {
+pub(crate) fn names(component: &Component) -> Vec<String> {
     let source = component.source.as_ref().map(|(source, _)| source.clone());
     match (component.kind.as_str(), source) {
         ("apk", Some(source)) => vec![source],

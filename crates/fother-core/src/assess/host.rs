@@ -1,6 +1,10 @@
 //! The four answers for every vulnerability of a host: vulnerable, fix published, fix installable here, fix in effect. Pure.
 
-use super::{Class, Finding, installed, package, release_name};
+use super::{
+    Class, Finding,
+    in_use::{InUse, PackageUse},
+    installed, package, release_name,
+};
 use crate::{
     Timestamp,
     advisory::{
@@ -82,6 +86,8 @@ pub enum InEffect {
     NotInstalled,
     /// A fixed kernel is installed, the old one is booted.
     AfterReboot,
+    /// It is installed, but a process still runs the version from before.
+    AfterRestart,
     /// Only in a kernel that is not booted.
     NotBooted,
     /// A kernel of a machine of which the running one is not known.
@@ -109,6 +115,11 @@ pub struct HostFinding {
     pub installable: Installable,
     /// Fourth answer.
     pub in_effect: InEffect,
+    /// Whether its code runs now.
+    pub in_use: InUse,
+    /// By whom, in one sentence; empty where it was not looked at.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub in_use_because: String,
     /// Kind.
     pub class: Class,
     /// Ids of the advisories that are not met.
@@ -166,6 +177,9 @@ pub struct Assessment {
     pub not_affected: Vec<String>,
     /// Packages with limited or ended support.
     pub unsupported: Vec<Unsupported>,
+    /// Who has loaded code of packages that have findings; empty where it was not looked at.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub in_use: Vec<PackageUse>,
     /// Feeds with their dates and digests.
     pub feeds: Vec<FeedInfo>,
     /// Digest of the database.
@@ -292,6 +306,8 @@ pub(super) fn plain(judged: &installed::Judged, packages: Vec<String>, finding: 
         fixed: finding.fixed.clone(),
         installable: if finding.fixed.is_some() { Installable::Unknown } else { Installable::NotPublished },
         in_effect: InEffect::NotInstalled,
+        in_use: InUse::NotLooked,
+        in_use_because: String::new(),
         class: finding.class,
         advisories: finding.advisories.iter().map(|a| a.id.clone()).collect(),
         published: first.or(vuln.map(|v| v.published)).unwrap_or_default(),

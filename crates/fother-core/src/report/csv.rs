@@ -2,7 +2,7 @@
 
 use super::{Subject, action, severity};
 
-const HEADER: &str = "id,source,version,packages,status,fixed,installable,in_effect,severity,cvss,epss,kev_added,advisories,action";
+const HEADER: &str = "id,source,version,packages,status,fixed,installable,in_effect,in_use,severity,cvss,epss,kev_added,advisories,action";
 
 /// The table.
 #[must_use]
@@ -20,6 +20,7 @@ pub fn table(subject: &Subject<'_>) -> String {
             finding.fixed.clone().unwrap_or_default(),
             installable.unwrap_or_default(),
             word(&finding.in_effect),
+            word(&finding.in_use),
             severity(finding).to_owned(),
             finding.cvss.map(|score| score.to_string()).unwrap_or_default(),
             finding.epss_millionths.map(|epss| format!("0.{epss:06}")).unwrap_or_default(),
@@ -34,7 +35,8 @@ pub fn table(subject: &Subject<'_>) -> String {
 }
 
 /// A cell; one that starts like a formula gets an apostrophe.
-fn quoted(cell: &str) -> String {
+#[must_use]
+pub fn quoted(cell: &str) -> String {
     let cell = crate::text::printable(cell, 4_000);
     let cell = if cell.starts_with(['=', '+', '-', '@', '\t']) { format!("'{cell}") } else { cell };
     if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell }

@@ -1,6 +1,6 @@
 //! CycloneDX 1.6: a vulnerability disclosure report, that is, the affected components and their vulnerabilities.
 
-use super::{Subject, action, severity};
+use super::{Subject, action, page, severity};
 use crate::advisory::Status;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ pub fn document(subject: &Subject<'_>) -> Value {
     let mut components = BTreeMap::new();
     let mut vulnerabilities = Vec::new();
     for finding in &subject.assessment.findings {
-        let purl = super::purl(subject.distribution, finding);
+        let purl = super::purl(subject, finding);
         components.entry(purl.clone()).or_insert_with(
             || json!({"type": "library", "bom-ref": purl, "name": finding.source, "version": finding.version, "purl": purl}),
         );
@@ -43,11 +43,11 @@ pub fn document(subject: &Subject<'_>) -> Value {
         }
         vulnerabilities.push(json!({
             "id": finding.id,
-            "source": {"name": "Debian", "url": format!("https://security-tracker.debian.org/tracker/{}", finding.id)},
+            "source": {"name": finding.feeds.first(), "url": page(&finding.id)},
             "description": finding.title,
             "ratings": ratings,
             "recommendation": action(finding),
-            "advisories": finding.advisories.iter().map(|id| json!({"title": id, "url": format!("https://security-tracker.debian.org/tracker/{id}")})).collect::<Vec<_>>(),
+            "advisories": finding.advisories.iter().map(|id| json!({"title": id, "url": page(id)})).collect::<Vec<_>>(),
             "analysis": {"state": state, "response": response},
             "affects": [affected],
         }));

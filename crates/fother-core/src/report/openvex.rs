@@ -12,7 +12,7 @@ pub fn document(subject: &Subject<'_>) -> Value {
         .findings
         .iter()
         .map(|finding| {
-            let product = json!([{"@id": purl(subject.distribution, finding)}]);
+            let product = json!([{"@id": purl(subject, finding)}]);
             let vulnerability = json!({"name": finding.id});
             if finding.status == Status::Undetermined {
                 json!({"vulnerability": vulnerability, "products": product, "status": "under_investigation"})

@@ -1,6 +1,6 @@
 //! SARIF 2.1.0 (OASIS), the form that code-scanning pages read.
 
-use super::{Subject, action, severity};
+use super::{Subject, action, page, severity};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ pub fn log(subject: &Subject<'_>) -> Value {
             json!({
                 "id": finding.id,
                 "shortDescription": {"text": if finding.title.is_empty() { &finding.id } else { &finding.title }},
-                "helpUri": format!("https://security-tracker.debian.org/tracker/{}", finding.id),
+                "helpUri": page(&finding.id),
                 "properties": {"security-severity": score, "tags": ["security", severity(finding)]},
             })
         });
@@ -36,7 +36,7 @@ pub fn log(subject: &Subject<'_>) -> Value {
                 "message": {"text": message},
                 "locations": [{
                     "physicalLocation": {"artifactLocation": {"uri": "var/lib/dpkg/status"}, "region": {"startLine": 1}},
-                    "logicalLocations": [{"name": finding.source, "fullyQualifiedName": super::purl(subject.distribution, finding), "kind": "package"}],
+                    "logicalLocations": [{"name": finding.source, "fullyQualifiedName": super::purl(subject, finding), "kind": "package"}],
                 }],
                 "partialFingerprints": {"finding/v1": format!("{}/{}", finding.source, finding.id)},
             })

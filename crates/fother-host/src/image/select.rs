@@ -81,14 +81,15 @@ fn other_name(path: &str) -> Option<String> {
 #[must_use]
 pub fn file(path: &str) -> Taken {
     let other = other_name(path);
-    let named = |prefix: &&str| path.starts_with(*prefix) || other.as_deref().is_some_and(|other| other.starts_with(*prefix));
+    let named = |prefix: &&str| path.starts_with(prefix) || other.as_deref().is_some_and(|other| other.starts_with(prefix));
     if NAMES_ONLY.iter().any(named) {
         // Modules are many; the directory of each kernel is enough.
         return if path.ends_with("/modules.builtin") || path.contains("boot/vmlinuz") { Taken::Name } else { Taken::No };
     }
     if at_a_place(path) || other.as_deref().is_some_and(at_a_place) {
-        // Lists of files say what belongs to a package; sums and scripts do not.
-        return if path.starts_with("var/lib/dpkg/info/") && !path.ends_with(".list") { Taken::No } else { Taken::Whole };
+        // Lists of files say what belongs to a package; sums and scripts do not. Half-fetched lists say nothing.
+        let unread = path.starts_with("var/lib/dpkg/info/") && !path.ends_with(".list") || path.starts_with("var/lib/apt/lists/partial/");
+        return if unread { Taken::No } else { Taken::Whole };
     }
     if LANGUAGE_ENDS.iter().chain(&MORE_LANGUAGE_ENDS).any(|end| path.ends_with(end)) { Taken::Whole } else { Taken::IfProgram }
 }

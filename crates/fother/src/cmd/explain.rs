@@ -8,13 +8,17 @@ use crate::{
 };
 use fother_core::{
     advisory::{Day, reader::VulnInfo},
-    assess::host::{Assessment, HostFinding},
+    assess::{
+        host::{Assessment, HostFinding},
+        in_use::PackageUse,
+    },
     rank::{self, Update, rules::Pack},
     report,
     text::printable,
 };
 use fother_host::{findings::Judge, foreign, root::Root, scan};
 use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Most packages elsewhere that are listed.
 const ELSEWHERE_MAX: usize = 12;
@@ -50,7 +54,9 @@ pub fn run(context: &Context, arguments: &Explain) -> Result<u8, Failure> {
     }
     match context.format {
         Format::Json => {
-            let data = json!({"what": what, "findings": owned, "queue": queue, "not_affected": cleared});
+            let names: Vec<&String> = mine.iter().flat_map(|finding| &finding.packages).collect();
+            let in_use: Vec<_> = assessment.in_use.iter().filter(|one| names.contains(&&one.package)).collect();
+            let data = json!({"what": what, "findings": owned, "queue": queue, "not_affected": cleared, "in_use": in_use});
             findings::envelope("explain", &data, &assessment.unknown, Some(&assessment), None)?;
         }
         Format::Table => {
@@ -59,6 +65,11 @@ pub fn run(context: &Context, arguments: &Explain) -> Result<u8, Failure> {
                 elsewhere(&database, what)?;
             }
             mine.iter().for_each(|finding| derivation(finding));
+            let mut sources: BTreeMap<&str, BTreeSet<&String>> = BTreeMap::new();
+            for finding in &mine {
+                sources.entry(finding.source.as_str()).or_default().extend(&finding.packages);
+            }
+            sources.iter().for_each(|(source, packages)| in_use(&assessment, source, packages));
             queue.updates.iter().for_each(update);
             cleared.iter().for_each(|line| println!("\nthe vendor says: not affected: {}", printable(line, 120)));
             if mine.is_empty() {
@@ -103,6 +114,26 @@ fn elsewhere(database: &fother_core::advisory::reader::Database<fother_feeds::da
     Ok(())
 }
 
+/// Who runs a source's packages, fact by fact, with where each stands.
+fn in_use(assessment: &Assessment, source: &str, packages: &BTreeSet<&String>) {
+    println!("\nin use: {source}");
+    let mine: Vec<&PackageUse> = assessment.in_use.iter().filter(|one| packages.contains(&one.package)).collect();
+    if mine.is_empty() {
+        line("", "not looked at: only for the root that runs here");
+    }
+    for one in mine {
+        line(&one.package, one.sentence());
+        for used in &one.uses {
+            let unit = used.unit.as_deref().map(|unit| format!(" in {unit}")).unwrap_or_default();
+            let old = if used.old { ", an older one than stands there now" } else { "" };
+            line("", format!("{} (pid {}{unit}) maps {}{old}; from {}", used.process, used.pid, used.file, used.from.join(", ")));
+        }
+        if one.more > 0 {
+            line("", format!("and {} more", one.more));
+        }
+    }
+}
+
 fn derivation(finding: &HostFinding) {
     println!("\n{} in {} {}", finding.id, finding.source, finding.version);
     line("installed as", finding.packages.join(", "));
@@ -117,6 +148,9 @@ fn derivation(finding: &HostFinding) {
     );
     line("installable here?", report::action(finding));
     line("in effect?", format!("{:?}", finding.in_effect));
+    if !finding.in_use_because.is_empty() {
+        line("in use?", &finding.in_use_because);
+    }
     let (chance, why) = rank::chance(finding);
     line("chance", format!("{}.{:02} %: {why}", chance / 10_000, chance % 10_000 / 100));
     line("says who", finding.feeds.join(", "));

@@ -16,7 +16,7 @@ use fother_core::{
     inventory::Distribution,
     rank::{self, Asset, Queue, Update, rules::Pack},
     report::{self, Subject},
-    sbom,
+    sbom::{self, Component, Sbom},
 };
 use fother_feeds::database::{self, Blocks};
 use fother_host::{findings::Judge, image::About, root::Root, scan::clock};
@@ -73,7 +73,13 @@ pub fn advisories_only(
     found.assessment.unknown.extend(image.iter().flat_map(|image| image.unknown.iter().cloned()));
     let title = format!("{} {} ({}), {} packages", found.distribution.id, found.distribution.version, found.architecture, found.installed);
     let title = image.as_ref().map_or(title.clone(), |image| format!("{title}\n{}", image_line(image)));
-    show(context, arguments, &found.distribution, &found.assessment, &title, image.as_ref())
+    show(
+        context,
+        arguments,
+        &Judged { distribution: &found.distribution, packages: &found.packages, assessment: &found.assessment },
+        &title,
+        image.as_ref(),
+    )
 }
 
 /// An image in one line.
@@ -83,9 +89,8 @@ pub fn image_line(image: &About) -> String {
     format!("image {} ({}{platform}{layers})", image.digest, image.form)
 }
 
-/// `fother scan --file`.
-pub fn document(context: &Context, arguments: &Scan, file: &Path) -> Result<u8, Failure> {
-    let database = database(arguments.db.as_deref(), context, Some("vulnerable"))?.ok_or_else(no_database)?;
+/// Reads an SBOM or a lock file; what it is, is told by its content or its name.
+pub fn read_document(file: &Path) -> Result<Sbom, Failure> {
     let failed =
         |why: String| Failure::new(USAGE, format!("{}: {why}", file.display()), "name a CycloneDX or SPDX document or a lock file");
     let left_out = |why| Failure::new(UNKNOWN, format!("{} {why}", file.display()), "nothing of it is reported");
@@ -96,33 +101,46 @@ pub fn document(context: &Context, arguments: &Scan, file: &Path) -> Result<u8, 
     let bytes = std::fs::read(file).map_err(|error| failed(error.to_string()))?;
     let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let read = if sbom::lock::NAMES.contains(&name) { sbom::lock::parse(name, &bytes) } else { sbom::parse(&bytes) };
-    let read = read.map_err(failed)?;
-    let title = format!("{}, {} components", read.form, read.components.len());
-    let (distribution, assessment) = components::document(&database, read, clock(), arguments.feed_max_age)?;
-    show(context, arguments, &distribution, &assessment, &title, None)
+    read.map_err(failed)
 }
 
-fn no_database() -> Failure {
+/// `fother scan --file`.
+pub fn document(context: &Context, arguments: &Scan, file: &Path) -> Result<u8, Failure> {
+    let database = database(arguments.db.as_deref(), context, Some("vulnerable"))?.ok_or_else(no_database)?;
+    let read = read_document(file)?;
+    let title = format!("{}, {} components", read.form, read.components.len());
+    let packages = read.components.clone();
+    let (distribution, assessment) = components::document(&database, read, clock(), arguments.feed_max_age)?;
+    show(context, arguments, &Judged { distribution: &distribution, packages: &packages, assessment: &assessment }, &title, None)
+}
+
+/// What asks for findings needs a database.
+pub fn no_database() -> Failure {
     Failure::new(UNKNOWN, "there is no database of advisories", "run `fother feeds update` or `fother feeds import`, or name one with --db")
 }
 
+/// What was judged and what it came to.
+#[derive(Clone, Copy)]
+pub struct Judged<'a> {
+    /// Distribution.
+    pub distribution: &'a Distribution,
+    /// Everything that is installed.
+    pub packages: &'a [Component],
+    /// The findings.
+    pub assessment: &'a Assessment,
+}
+
 /// Prints findings that stand alone, in the form that was asked for.
-fn show(
-    context: &Context,
-    arguments: &Scan,
-    distribution: &Distribution,
-    assessment: &Assessment,
-    title: &str,
-    image: Option<&About>,
-) -> Result<u8, Failure> {
+fn show(context: &Context, arguments: &Scan, judged: &Judged<'_>, title: &str, image: Option<&About>) -> Result<u8, Failure> {
+    let assessment = judged.assessment;
     let queue = queue(assessment, arguments.exposed.as_deref())?;
     let new = fails(assessment, &queue, arguments)?;
     if context.wanted.is_for_findings() {
-        write(context.wanted, distribution, Some(assessment))?;
+        write(context.wanted, judged, &queue)?;
     } else {
         match context.format {
             Format::Json => {
-                let mut data = json!({"distribution": distribution, "assessment": assessment});
+                let mut data = json!({"distribution": judged.distribution, "packages": judged.packages, "assessment": assessment});
                 if let Some(image) = image {
                     data["image"] = json!(image);
                 }
@@ -161,15 +179,20 @@ pub fn envelope<T: Serialize>(
 }
 
 /// Another tool's form.
-pub fn write(wanted: Wanted, distribution: &Distribution, assessment: Option<&Assessment>) -> Result<(), Failure> {
-    let Some(assessment) = assessment else { return Err(Failure::new(UNKNOWN, "there are no findings", "name a database with --db")) };
-    let subject = Subject { distribution, assessment, version: env!("CARGO_PKG_VERSION"), at: clock() };
+pub fn write(wanted: Wanted, judged: &Judged<'_>, queue: &Queue) -> Result<(), Failure> {
+    let Judged { distribution, packages, assessment } = *judged;
+    let subject = Subject { distribution, packages, assessment, queue, version: env!("CARGO_PKG_VERSION"), at: clock() };
     let value = match wanted {
         Wanted::Sarif => report::sarif::log(&subject),
         Wanted::Cyclonedx => report::cyclonedx::document(&subject),
         Wanted::Openvex => report::openvex::document(&subject),
+        Wanted::Spdx => report::spdx::document(&subject),
         Wanted::Csv => {
             print!("{}", report::csv::table(&subject));
+            return Ok(());
+        }
+        Wanted::Html => {
+            println!("{}", report::html::page_of(&subject));
             return Ok(());
         }
         Wanted::Table | Wanted::Json => return Ok(()),
@@ -284,6 +307,7 @@ fn row(at: usize, update: &Update) -> Vec<String> {
     });
     let installable = match &update.installable {
         _ if update.reboot => "installed: reboot".to_owned(),
+        _ if update.restart => "installed: restart".to_owned(),
         Installable::Yes { .. } => "yes".into(),
         Installable::Kept { why } => format!("kept: {why}"),
         Installable::No { .. } => "no".into(),

@@ -45,7 +45,9 @@ pub fn run(context: &Context, arguments: &Scan) -> Result<u8, Failure> {
         _ => Vec::new(),
     };
     if context.wanted.is_for_findings() {
-        findings::write(context.wanted, &found.distribution, found.assessment.as_ref())?;
+        let (Some(assessment), Some(queue)) = (&found.assessment, &queue) else { return Err(findings::no_database()) };
+        let judged = findings::Judged { distribution: &found.distribution, packages: &found.packages, assessment };
+        findings::write(context.wanted, &judged, queue)?;
     } else {
         match context.format {
             Format::Json => findings::envelope("scan", &found, &found.unknown, found.assessment.as_ref(), queue.as_ref())?,
