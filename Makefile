@@ -4,7 +4,7 @@ CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env "PATH=$$PATH")
 TARGET := $(shell $(CARGO) metadata --format-version 1 --no-deps 2>/dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
-.PHONY: help setup build demo test lint unit lab fuzz clean-lab
+.PHONY: help setup build demo test lint unit lab fuzz bench clean-lab
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -38,6 +38,9 @@ lab: ## Tests as root on real hosts, clones and namespaces, one after the other
 
 fuzz: ## Every parser of foreign bytes under libFuzzer, FUZZ_SECONDS (30) each; the unit tests run the same for a second each
 	scripts/fuzz.sh $(FUZZ_TARGETS)
+
+bench: ## Beside its peers: one table with ratios (BENCH_ARGS=--allow-missing where data or peers are absent)
+	@scripts/bench.sh $(BENCH_ARGS)
 
 clean-lab: ## Remove a lab that was left behind, and its cache
 	$(SUDO) "$(TARGET)/release/fother" lab down --purge

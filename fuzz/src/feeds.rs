@@ -27,6 +27,11 @@ targets!(
     DebianDates "feed-dates",
     SupportEnded "feed-support",
     Nuclei "feed-exploits",
+    Csaf "feed-csaf",
+    OpenVex "feed-openvex",
+    CyclonedxVex "feed-cyclonedx-vex",
+    Updateinfo "feed-updateinfo",
+    AlpineSecdb "feed-alpine-secdb",
 );
 
 fn zip(name: &str, text: &[u8]) -> Vec<u8> {
@@ -79,6 +84,21 @@ fn seeds(kind: Kind) -> Vec<Vec<u8>> {
             "version,codename,series,created,release,eol,eol-lts\n12,Bookworm,bookworm,2021-08-14,2023-06-10,2026-07-11,2028-06-30\n"
         }
         Kind::SupportEnded => "# List of packages\nwpewebkit\t2.38.6-1+deb12u1\t2023-05-09\thttps://x.test/releases/bookworm/x\n",
+        Kind::Csaf => {
+            r#"{"document":{"category":"csaf_vex","csaf_version":"2.0","publisher":{"category":"vendor","name":"Red Hat","namespace":"https://www.redhat.com"},"tracking":{"id":"CVE-2026-0001","status":"final","current_release_date":"2026-02-01T00:00:00Z"}},"product_tree":{"branches":[{"category":"product_name","name":"EL 9","product":{"product_id":"p","name":"EL 9","product_identification_helper":{"cpe":"cpe:/a:redhat:enterprise_linux:9::appstream"}}},{"category":"product_version","name":"zlib","product":{"product_id":"z","name":"zlib","product_identification_helper":{"purl":"pkg:rpm/redhat/zlib@1.2-3.el9?arch=x86_64"}}}],"relationships":[{"category":"default_component_of","full_product_name":{"product_id":"p:z","name":"zlib of EL 9"},"product_reference":"z","relates_to_product_reference":"p"}]},"vulnerabilities":[{"cve":"CVE-2026-0001","product_status":{"fixed":["p:z"]}}]}"#
+        }
+        Kind::OpenVex => {
+            r#"{"@context":"https://openvex.dev/ns/v0.2.0","@id":"d","author":"A","timestamp":"2026-02-01T00:00:00Z","statements":[{"vulnerability":{"name":"CVE-2026-0001"},"products":[{"@id":"pkg:deb/debian/zlib"}],"status":"fixed"}]}"#
+        }
+        Kind::CyclonedxVex => {
+            r#"{"bomFormat":"CycloneDX","specVersion":"1.5","metadata":{"component":{"bom-ref":"p","name":"zlib","version":"1"}},"vulnerabilities":[{"id":"CVE-2026-0001","analysis":{"state":"not_affected"},"affects":[{"ref":"p","versions":[{"range":"vers:generic/<2"}]}]}]}"#
+        }
+        Kind::Updateinfo => {
+            r#"<?xml version="1.0"?><updates><update type="security" status="final"><id>ALSA-2026:1</id><title>a &amp; b</title><severity>Important</severity><issued date="2026-02-01 00:00:00"/><references><reference type="cve" id="CVE-2026-0001"/></references><pkglist><collection short="x"><module name="m" stream="1"/><package name="zlib" version="1.2" release="3.el9" epoch="0" arch="x86_64"><filename>z.rpm</filename><reboot_suggested>True</reboot_suggested></package></collection></pkglist></update></updates>"#
+        }
+        Kind::AlpineSecdb => {
+            r#"{"distroversion":"v3.20","reponame":"main","packages":[{"pkg":{"name":"zlib","secfixes":{"1.3-r1":["CVE-2026-0001 XSA-1"],"0":["CVE-2026-0002"]}}},{"pkg":{"name":"empty","secfixes":[]}}]}"#
+        }
         _ => "CVE-2000-0114\n\"CVE-2001-0537\"\nCVE-\n",
     };
     vec![text.into()]

@@ -34,6 +34,16 @@ impl Bytes for &[u8] {
     }
 }
 
+impl Bytes for Box<[u8]> {
+    fn size(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), String> {
+        (&**self).read(offset, out)
+    }
+}
+
 /// What a vendor says about one package and one vulnerability. Numbers are written into the database and never change their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -64,6 +74,74 @@ impl Status {
 
     fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|status| *status as u8 == number)
+    }
+}
+
+/// The vendor's word on how severe an update is. Numbers are written into the database and never change their meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u8)]
+pub enum Urgency {
+    /// Low.
+    Low = 1,
+    /// Moderate, medium.
+    Moderate = 2,
+    /// Important, high.
+    Important = 3,
+    /// Critical.
+    Critical = 4,
+}
+
+impl Urgency {
+    /// All, in the order of their numbers.
+    pub const ALL: [Self; 4] = [Self::Low, Self::Moderate, Self::Important, Self::Critical];
+
+    /// From the word that vendors use; `None` where there is none or another.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        Some(match word.trim().to_ascii_lowercase().as_str() {
+            "critical" => Self::Critical,
+            "important" | "high" => Self::Important,
+            "moderate" | "medium" => Self::Moderate,
+            "low" => Self::Low,
+            _ => return None,
+        })
+    }
+
+    /// From its number in the database.
+    #[must_use]
+    pub fn of_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|urgency| *urgency as u8 == number)
+    }
+}
+
+/// Who says that a package is not affected, why, and in which document: how a claim's note holds it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Publisher or author.
+    pub who: String,
+    /// Justification and words.
+    pub why: String,
+    /// The document's id.
+    pub document: String,
+}
+
+impl Said {
+    /// Parts are joined by a unit separator (ASCII 31), which no other note has.
+    const SEPARATOR: char = '\u{1f}';
+
+    /// As a note.
+    #[must_use]
+    pub fn note(&self) -> String {
+        [&self.who, &self.why, &self.document].map(|part| part.replace(|c: char| c.is_control(), " ")).join("\u{1f}")
+    }
+
+    /// From a note; `None` for a vendor's plain remark.
+    #[must_use]
+    pub fn of_note(note: &str) -> Option<Self> {
+        let mut parts = note.split(Self::SEPARATOR).map(str::to_owned);
+        let (who, why, document) = (parts.next()?, parts.next()?, parts.next()?);
+        Some(Self { who, why, document })
     }
 }
 

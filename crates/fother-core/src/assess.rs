@@ -7,17 +7,19 @@ pub mod evidence;
 pub mod host;
 pub mod in_use;
 pub mod installed;
+pub mod releases;
+mod rpm;
 
 use crate::{
     advisory::{
-        Bytes, Status,
+        Bytes, Said, Status, Urgency,
         format::{Claim, Subject, Text},
         reader::{AdvisoryInfo, Database, Error, ReleaseInfo, VulnInfo},
     },
-    inventory::Distribution,
     package::UpdateClass,
     version::scheme::Scheme,
 };
+pub use releases::of_distribution as release_name;
 use serde::Serialize;
 use std::{
     cmp::Ordering,
@@ -42,28 +44,15 @@ pub fn debian_codename(version: &str) -> Option<&'static str> {
     DEBIAN.iter().find(|(number, _)| *number == version).map(|(_, codename)| *codename)
 }
 
-/// The name of a distribution's release in the advisory database; `None` where no feed can speak about it.
-#[must_use]
-pub fn release_name(distribution: &Distribution) -> Option<String> {
-    let major = distribution.version.split('.').next().unwrap_or_default();
-    Some(match distribution.id.as_str() {
-        "debian" if !distribution.codename.is_empty() => format!("debian:{}", distribution.codename),
-        "debian" => format!("debian:{}", debian_codename(major)?),
-        "ubuntu" => {
-            let lts = major.parse::<u32>().is_ok_and(|year| year % 2 == 0) && distribution.version.ends_with(".04");
-            format!("Ubuntu:{}{}", distribution.version, if lts { ":LTS" } else { "" })
-        }
-        "almalinux" => format!("AlmaLinux:{major}"),
-        "rocky" => format!("Rocky Linux:{major}"),
-        "alpine" => format!("Alpine:v{}", distribution.version.splitn(3, '.').take(2).collect::<Vec<_>>().join(".")),
-        _ => return None,
-    })
-}
-
-/// A package's name as the database keeps it: Python's are compared without case and signs (PEP 503).
+/// A package's name as the database keeps it: Python's are compared without case and signs (PEP 503); Go's without case, for package URLs
+/// are written in lower case (purl-spec, `golang`).
 #[must_use]
 pub fn package_name(ecosystem: &str, name: &str) -> String {
-    if ecosystem == "PyPI" { name.to_lowercase().replace(['_', '.'], "-") } else { name.to_owned() }
+    match ecosystem {
+        "PyPI" => name.to_lowercase().split(['-', '_', '.']).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-"),
+        "Go" => name.to_lowercase(),
+        _ => name.to_owned(),
+    }
 }
 
 /// One vulnerability of one installed package.
@@ -81,6 +70,12 @@ pub struct Finding {
     pub advisories: Vec<AdvisoryInfo>,
     /// Kind of the update that closes it.
     pub class: Class,
+    /// The vendor's highest word on its severity.
+    pub urgency: Option<Urgency>,
+    /// The vendor suggests a reboot after the update.
+    pub reboot: bool,
+    /// The fix is in an archive that needs a subscription; the remark names it.
+    pub paid: bool,
     /// Exploitable over a network, as the vendor says.
     pub remote: bool,
     /// The vendor's remark: urgency, reason.
@@ -99,6 +94,8 @@ pub enum Class {
     Bugfix,
     /// A new feature.
     Enhancement,
+    /// A package that was not there before.
+    NewPackage,
     /// No bug: for example, unmaintained.
     Notice,
 }
@@ -109,6 +106,7 @@ impl Class {
             0 => Self::Security,
             1 => Self::Bugfix,
             2 => Self::Enhancement,
+            4 => Self::NewPackage,
             _ => Self::Notice,
         }
     }
@@ -131,12 +129,35 @@ pub struct Verdict {
     pub findings: Vec<Finding>,
     /// Ids that the vendor says it is not affected by, though another feed says otherwise.
     pub not_affected: Vec<String>,
+    /// What vendors' own statements say about it, sorted by id.
+    pub stated: Vec<Stated>,
     /// What could not be told, with the reason.
     pub unknown: BTreeSet<String>,
 }
 
+/// A vendor's statement that a package is not affected.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stated {
+    /// Vulnerability.
+    pub id: String,
+    /// Who says so.
+    pub who: String,
+    /// Justification and words.
+    pub why: String,
+    /// The document's id.
+    pub document: String,
+    /// Position of the feed.
+    pub feed: u16,
+    /// It counts: the same vendor does not say otherwise.
+    pub honoured: bool,
+}
+
 /// Whether a version lies in a claim's range; `None` where the versions cannot be compared.
-fn within(scheme: Scheme, claim: &Claim, order: &mut impl FnMut(Text) -> Result<Option<Ordering>, Error>) -> Result<Option<bool>, Error> {
+pub(crate) fn within(
+    scheme: Scheme,
+    claim: &Claim,
+    order: &mut impl FnMut(Text) -> Result<Option<Ordering>, Error>,
+) -> Result<Option<bool>, Error> {
     let mut after = |text: Text| if text == Text::default() { Ok(None) } else { order(text).map(Some) };
     if claim.flags & Claim::EXACT != 0 {
         // Not comparable is not equal: enumerations are compared by text then.
@@ -168,26 +189,48 @@ struct Gathered {
     fixed: Option<String>,
     advisories: BTreeSet<u32>,
     remote: bool,
+    paid: bool,
     notes: BTreeSet<String>,
     feeds: BTreeSet<u16>,
 }
 
-/// Answers for one package: the highest fixed version counts, since every advisory that names a vulnerability must be met.
+/// Answers for one package under one name: see [`packages`].
 ///
 /// # Errors
 /// Where the database is damaged.
 pub fn package<B: Bytes>(db: &Database<B>, release: &ReleaseInfo, name: &str, version: &str) -> Result<Verdict, Error> {
-    let scheme = release.scheme;
+    packages(db, release, &[name], version)
+}
+
+/// Answers for one package under all the names that vendors give it: the highest fixed version counts, since every advisory that
+/// names a vulnerability must be met.
+///
+/// # Errors
+/// Where the database is damaged.
+pub fn packages<B: Bytes>(db: &Database<B>, release: &ReleaseInfo, names: &[&str], version: &str) -> Result<Verdict, Error> {
+    let mut claims = Vec::new();
+    for name in names {
+        claims.extend(db.claims(&release.record, name)?);
+    }
+    judge(db, release.scheme, &claims, names.first().unwrap_or(&""), version)
+}
+
+/// Answers from claims.
+///
+/// # Errors
+/// Where the database is damaged.
+pub fn judge<B: Bytes>(db: &Database<B>, scheme: Scheme, claims: &[Claim], name: &str, version: &str) -> Result<Verdict, Error> {
     let mut verdict = Verdict::default();
     let mut orders: HashMap<Text, Option<Ordering>> = HashMap::new();
     let mut gathered: BTreeMap<Subject, Gathered> = BTreeMap::new();
-    let mut cleared: BTreeSet<u32> = BTreeSet::new();
-    for claim in db.claims(&release.record, name)? {
+    let mut cleared: BTreeMap<u32, BTreeSet<(u16, Text)>> = BTreeMap::new();
+    let fixes = Fixes::of(db, claims)?;
+    for claim in claims {
         let mut order = |text: Text| match orders.get(&text) {
             Some(order) => Ok(*order),
             None => Ok(*orders.entry(text).or_insert(scheme.compare(version, &db.text(text)?))),
         };
-        match within(scheme, &claim, &mut order)? {
+        match within(scheme, claim, &mut order)? {
             Some(false) => continue,
             Some(true) => {}
             None => {
@@ -198,27 +241,83 @@ pub fn package<B: Bytes>(db: &Database<B>, release: &ReleaseInfo, name: &str, ve
         }
         let vulns = db.vulns_of(claim.subject)?;
         if claim.status == Status::NotAffected {
-            cleared.extend(vulns);
+            vulns.into_iter().for_each(|vuln| _ = cleared.entry(vuln).or_default().insert((claim.feed, claim.note)));
             continue;
         }
         if vulns.is_empty() {
-            gather(db, scheme, &mut gathered, claim.subject, &claim)?;
+            gather(db, scheme, &mut gathered, claim.subject, claim)?;
         }
-        for vuln in vulns {
-            gather(db, scheme, &mut gathered, Subject::Vuln(vuln), &claim)?;
+        for vuln in vulns.into_iter().filter(|vuln| !fixes.replace(claim, *vuln)) {
+            gather(db, scheme, &mut gathered, Subject::Vuln(vuln), claim)?;
         }
     }
-    for (subject, found) in gathered {
-        if let Subject::Vuln(at) = subject
-            && cleared.contains(&at)
-        {
-            verdict.not_affected.push(db.vuln(at)?.id);
-        } else {
-            verdict.findings.push(finding(db, subject, found)?);
+    settle(db, gathered, &cleared, &mut verdict)?;
+    Ok(verdict)
+}
+
+/// Vulnerabilities with a published fix: for all, and for any.
+#[derive(Debug, Default)]
+struct Fixes {
+    free: BTreeSet<u32>,
+    any: BTreeSet<u32>,
+}
+
+impl Fixes {
+    /// Looks only where a claim asks for it.
+    fn of<B: Bytes>(db: &Database<B>, claims: &[Claim]) -> Result<Self, Error> {
+        let mut out = Self::default();
+        if !claims.iter().any(|claim| claim.flags & (Claim::UNTIL_FIXED | Claim::PAID) != 0) {
+            return Ok(out);
+        }
+        for claim in claims.iter().filter(|claim| claim.status == Status::Fixed) {
+            let vulns = db.vulns_of(claim.subject)?;
+            if claim.flags & Claim::PAID == 0 {
+                out.free.extend(&vulns);
+            }
+            out.any.extend(vulns);
+        }
+        Ok(out)
+    }
+
+    fn replace(&self, claim: &Claim, vuln: u32) -> bool {
+        claim.flags & Claim::UNTIL_FIXED != 0 && self.any.contains(&vuln) || claim.flags & Claim::PAID != 0 && self.free.contains(&vuln)
+    }
+}
+
+/// What is unmet against what is said not to be affected. A feed that says both of the same package is not believed in the better one.
+fn settle<B: Bytes>(
+    db: &Database<B>,
+    gathered: BTreeMap<Subject, Gathered>,
+    cleared: &BTreeMap<u32, BTreeSet<(u16, Text)>>,
+    verdict: &mut Verdict,
+) -> Result<(), Error> {
+    let mut refused = BTreeSet::new();
+    for (subject, mut found) in gathered {
+        let by = match subject {
+            Subject::Vuln(at) => cleared.get(&at).map(|by| (at, by)),
+            Subject::Advisory(_) => None,
+        };
+        match by {
+            Some((at, by)) if by.iter().any(|(feed, _)| !found.feeds.contains(feed)) => verdict.not_affected.push(db.vuln_id(at)?),
+            Some((at, _)) => {
+                refused.insert(at);
+                found.notes.insert("the same feed also says that it is not affected".into());
+                verdict.findings.push(finding(db, subject, found)?);
+            }
+            None => verdict.findings.push(finding(db, subject, found)?),
+        }
+    }
+    for (at, by) in cleared {
+        for (feed, note) in by {
+            let Some(said) = Said::of_note(&db.text(*note)?) else { continue };
+            let honoured = !refused.contains(at);
+            let Said { who, why, document } = said;
+            verdict.stated.push(Stated { id: db.vuln_id(*at)?, who, why, document, feed: *feed, honoured });
         }
     }
     verdict.findings.sort_by(|a, b| a.id.cmp(&b.id));
-    Ok(verdict)
+    verdict.stated.sort();
+    Ok(())
 }
 
 fn gather<B: Bytes>(
@@ -239,6 +338,7 @@ fn gather<B: Bytes>(
         fixed: None,
         advisories: BTreeSet::new(),
         remote: false,
+        paid: false,
         notes: BTreeSet::new(),
         feeds: BTreeSet::new(),
     });
@@ -250,6 +350,7 @@ fn gather<B: Bytes>(
     }
     found.advisories.extend(advisory);
     found.remote |= claim.flags & Claim::REMOTE != 0;
+    found.paid |= claim.flags & Claim::PAID != 0;
     found.feeds.insert(claim.feed);
     if !note.is_empty() {
         found.notes.insert(note);
@@ -258,7 +359,9 @@ fn gather<B: Bytes>(
 }
 
 fn finding<B: Bytes>(db: &Database<B>, subject: Subject, found: Gathered) -> Result<Finding, Error> {
-    let advisories = found.advisories.iter().map(|at| db.advisory(*at)).collect::<Result<Vec<_>, _>>()?;
+    let mut advisories = found.advisories.iter().map(|at| db.advisory(*at)).collect::<Result<Vec<_>, _>>()?;
+    // A document that speaks of several vulnerabilities one by one stands there once for each.
+    advisories.dedup_by(|a, b| a.id == b.id);
     let vuln = match subject {
         Subject::Vuln(at) => Some(db.vuln(at)?),
         Subject::Advisory(_) => None,
@@ -268,7 +371,18 @@ fn finding<B: Bytes>(db: &Database<B>, subject: Subject, found: Gathered) -> Res
         (None, Some(advisory)) => advisory.id.clone(),
         (None, None) => String::new(),
     };
-    let class = advisories.iter().map(|advisory| Class::of(advisory.class)).min().unwrap_or(Class::Security);
-    let note = found.notes.into_iter().collect::<Vec<_>>().join("; ");
-    Ok(Finding { id, vuln, status: found.status, fixed: found.fixed, advisories, class, remote: found.remote, note, feeds: found.feeds })
+    Ok(Finding {
+        id,
+        vuln,
+        status: found.status,
+        fixed: found.fixed,
+        class: advisories.iter().map(|advisory| Class::of(advisory.class)).min().unwrap_or(Class::Security),
+        urgency: advisories.iter().filter_map(|advisory| advisory.urgency).max(),
+        reboot: advisories.iter().any(|advisory| advisory.reboot),
+        paid: found.paid,
+        advisories,
+        remote: found.remote,
+        note: found.notes.into_iter().collect::<Vec<_>>().join("; "),
+        feeds: found.feeds,
+    })
 }

@@ -3,7 +3,12 @@
 //! The unit is the update: one source package that moves to one version and closes many findings at once.
 //! All numbers are integers in millionths, so that the same findings give the same order on every machine.
 
+pub mod backtest;
+pub mod budget;
+pub mod offered;
+pub mod points;
 pub mod rules;
+pub mod select;
 
 use crate::{
     advisory::{Day, Status},
@@ -14,19 +19,16 @@ use crate::{
     },
     cvss::Severity,
 };
+use points::{Line, Signals, Table};
 use rules::{Due, Facts, Pack};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 const MILLION: u64 = 1_000_000;
-/// Chance of being attacked, where a vulnerability is known to be exploited.
+/// Chance of being attacked, where a vulnerability is known to be exploited: it is no forecast any more.
 const CHANCE_EXPLOITED: u64 = 900_000;
-/// At least so much, where an attack tool has it (Metasploit, Nuclei).
-const CHANCE_TOOLED: u64 = 300_000;
-/// At least so much, where an exploit is public.
-const CHANCE_PUBLIC: u64 = 100_000;
-/// Where no score is known: about the ninth decile of all scores, since new CVEs have none yet.
-const CHANCE_UNKNOWN: u64 = 20_000;
+/// A table of points that cannot be read makes everything urgent, and says so; a test reads the built-in one.
+const CHANCE_UNREADABLE: u64 = MILLION;
 /// Impact in tenths, where no CVSS score is known: that of a high one.
 const IMPACT_UNKNOWN: u64 = 80;
 /// Most reasons that one update shows.
@@ -79,7 +81,7 @@ pub struct Update {
     pub restart: bool,
     /// Expected risk that it removes, in millionths.
     pub risk_millionths: u64,
-    /// Known exploited vulnerabilities among those that it closes.
+    /// Vulnerabilities of CISA's catalogue among those that it closes.
     pub exploited: usize,
     /// Whether the code that it replaces runs now.
     pub in_use: InUse,
@@ -98,38 +100,75 @@ pub struct Queue {
     pub without_fix: BTreeMap<Status, usize>,
 }
 
-/// The chance that a finding is attacked, in millionths, with what it rests on.
+static TABLE: LazyLock<Result<Table, String>> = LazyLock::new(Table::built_in);
+
+/// How likely a finding is to be attacked, and every point of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chance {
+    /// In millionths.
+    pub millionths: u64,
+    /// What it rests on, in a sentence.
+    pub why: String,
+    /// The points; none where it is known to be exploited.
+    pub lines: Vec<Line>,
+}
+
+/// What is known about a finding on the day.
 #[must_use]
-pub fn chance(finding: &HostFinding) -> (u64, String) {
+pub fn signals(finding: &HostFinding) -> Signals {
     let has = |name: &str| finding.exploits.contains(&name);
-    let epss = finding.epss_millionths.map(u64::from);
-    let percent = |millionths: u64| format!("{}.{:02} %", millionths / 10_000, millionths % 10_000 / 100);
-    if has("KEV") || has("exploited") {
-        let since = if finding.kev_added.is_known() { format!(" since {}", finding.kev_added) } else { String::new() };
-        return (CHANCE_EXPLOITED, format!("known to be exploited{since}"));
-    }
-    let (floor, tool) = if has("Metasploit") || has("Nuclei") {
-        (CHANCE_TOOLED, Some("an attack tool has it"))
-    } else if has("Exploit-DB") || finding.ssvc.exploitation == Some(1) {
-        (CHANCE_PUBLIC, Some("an exploit is public"))
-    } else {
-        (0, None)
+    let mut signals = Signals {
+        exploited: has("exploited"),
+        metasploit: has("Metasploit"),
+        nuclei: has("Nuclei"),
+        exploit_db: has("Exploit-DB"),
+        public_exploit: finding.ssvc.exploitation.is_some_and(|exploitation| exploitation > 0),
+        total_impact: finding.ssvc.total_impact,
+        year: Signals::year_of(&finding.id),
+        epss_millionths: finding.epss_millionths,
+        ..Signals::default()
     };
-    match (epss, tool) {
-        (Some(epss), Some(tool)) if floor > epss => (floor, tool.to_owned()),
-        (Some(epss), _) => (epss, format!("{} likely to be exploited within 30 days (EPSS)", percent(epss))),
-        (None, Some(tool)) => (floor, tool.to_owned()),
-        (None, None) => (CHANCE_UNKNOWN, "no EPSS score yet, taken as 2 %".to_owned()),
+    signals.take_vector(&finding.vector);
+    signals
+}
+
+/// The chance that a finding is attacked within a year, with what it rests on.
+#[must_use]
+pub fn chance(finding: &HostFinding, today: Day) -> Chance {
+    if finding.exploits.contains(&"KEV") {
+        let since = if finding.kev_added.is_known() { format!(" since {}", finding.kev_added) } else { String::new() };
+        return Chance { millionths: CHANCE_EXPLOITED, why: format!("known to be exploited{since}"), lines: Vec::new() };
+    }
+    let table = match &*TABLE {
+        Ok(table) => table,
+        Err(why) => return Chance { millionths: CHANCE_UNREADABLE, why: why.clone(), lines: Vec::new() },
+    };
+    let mut lines = table.lines(&signals(finding), backtest::year(today));
+    let sum = lines.iter().fold(0_u32, |sum, line| sum.saturating_add(line.points));
+    lines.sort_by_key(|line| std::cmp::Reverse(line.points));
+    let millionths = table.chance(sum);
+    let most: Vec<String> =
+        lines.iter().filter(|line| line.points > 0).take(2).map(|line| format!("{} +{}", line.what, line.points)).collect();
+    Chance { millionths, why: format!("{} within a year, {sum} points ({})", percent(millionths), most.join("; ")), lines }
+}
+
+/// Millionths as a percentage for people.
+#[must_use]
+pub fn percent(millionths: u64) -> String {
+    if millionths < 10_000 {
+        format!("0.{:03} %", millionths / 10)
+    } else {
+        format!("{}.{} %", millionths / 10_000, millionths % 10_000 / 1_000)
     }
 }
 
 /// Expected risk of a finding in millionths: chance times impact.
 #[must_use]
-pub fn risk(finding: &HostFinding) -> u64 {
+pub fn risk(finding: &HostFinding, today: Day) -> u64 {
     if finding.class != Class::Security || finding.in_effect == InEffect::NotBooted {
         return 0;
     }
-    chance(finding).0 * finding.cvss.map_or(IMPACT_UNKNOWN, |score| u64::from(score.0)) / 100
+    chance(finding, today).millionths * finding.cvss.map_or(IMPACT_UNKNOWN, |score| u64::from(score.0)) / 100
 }
 
 /// The queue of a host.
@@ -157,18 +196,18 @@ fn order(update: &Update) -> (bool, std::cmp::Reverse<u64>, usize) {
 
 fn update(group: &[&HostFinding], asset: Asset, packs: &[Pack], today: Day) -> Update {
     let mut sorted: Vec<&HostFinding> = group.to_vec();
-    sorted.sort_by_key(|finding| (std::cmp::Reverse(risk(finding)), finding.id.clone()));
+    sorted.sort_by_cached_key(|finding| (std::cmp::Reverse(risk(finding, today)), finding.id.clone()));
     // The highest fixed version closes all; versions of one source are in one order.
     let highest = sorted
         .iter()
         .filter_map(|f| f.fixed.as_deref())
         .max_by(|a, b| crate::version::compare_text(a, b).unwrap_or_else(|_| crate::version::rpm::compare(a, b)));
-    let survive = sorted.iter().fold(MILLION, |left, finding| left * (MILLION - risk(finding).min(MILLION)) / MILLION);
+    let survive = sorted.iter().fold(MILLION, |left, finding| left * (MILLION - risk(finding, today).min(MILLION)) / MILLION);
     let mut packages: Vec<String> = sorted.iter().flat_map(|finding| finding.packages.iter().cloned()).collect();
     packages.sort();
     packages.dedup();
     let installable = sorted.iter().find(|f| f.fixed.as_deref() == highest).map_or(Installable::Unknown, |f| f.installable.clone());
-    let exploited = sorted.iter().filter(|f| f.exploits.contains(&"KEV") || f.exploits.contains(&"exploited")).count();
+    let exploited = sorted.iter().filter(|f| f.exploits.contains(&"KEV")).count();
     let deadlines = sorted.iter().flat_map(|finding| deadline(finding, asset, packs, today));
     Update {
         source: sorted.first().map(|f| f.source.clone()).unwrap_or_default(),
@@ -182,16 +221,17 @@ fn update(group: &[&HostFinding], asset: Asset, packs: &[Pack], today: Day) -> U
         risk_millionths: MILLION - survive,
         exploited,
         in_use: sorted.iter().map(|finding| finding.in_use).max().unwrap_or_default(),
-        reasons: reasons(&sorted),
+        reasons: reasons(&sorted, today),
         deadline: deadlines.min_by_key(|deadline| if deadline.day.is_known() { deadline.day.0 } else { u32::MAX }),
     }
 }
 
-fn reasons(sorted: &[&HostFinding]) -> Vec<String> {
+fn reasons(sorted: &[&HostFinding], today: Day) -> Vec<String> {
     let mut out = Vec::new();
     for finding in sorted.iter().take(REASONS_MAX - 1) {
         let score = finding.cvss.map_or("no CVSS score, taken as 8.0".to_owned(), |score| format!("CVSS {score}"));
-        out.push(format!("{}: {}; {score}", finding.id, chance(finding).1));
+        let (why, from) = (chance(finding, today).why, evidence(finding));
+        out.push(format!("{}: {why}; {score}{from}", finding.id));
     }
     // Whether it runs is a fact about the package, so it is told once.
     let most = sorted.iter().filter(|finding| !finding.in_use_because.is_empty()).max_by_key(|finding| finding.in_use);
@@ -202,6 +242,21 @@ fn reasons(sorted: &[&HostFinding]) -> Vec<String> {
         out.push(format!("and {} more", sorted.len() - (REASONS_MAX - 1)));
     }
     out
+}
+
+/// Where it stands that the update closes this, where that is no advisory.
+fn evidence(finding: &HostFinding) -> String {
+    if finding.because.is_empty() || !finding.advisories.is_empty() { String::new() } else { format!("; {}", finding.because) }
+}
+
+/// From when a deadline counts at the latest that is left open: the first day of the year of its number, where no source says a day.
+fn earliest(finding: &HostFinding) -> Day {
+    Signals::year_of(&finding.id).and_then(|year| Day::parse(&format!("{year:04}-01-01"))).unwrap_or_default()
+}
+
+/// Whether a source says from when a deadline counts.
+fn counts_from_known(finding: &HostFinding, kev: bool) -> bool {
+    finding.published.is_known() || kev && finding.kev_added.is_known()
 }
 
 /// Every deadline that the packs set for a finding.
@@ -221,7 +276,12 @@ fn deadline(finding: &HostFinding, asset: Asset, packs: &[Pack], today: Day) -> 
     for pack in packs.iter().filter(|pack| pack.counts(today)) {
         let Some(verdict) = pack.judge(&facts) else { continue };
         // Nothing can be due before the fix, or before the vulnerability was known to be exploited.
-        let counts_from = if verdict.kev { finding.published.max(finding.kev_added) } else { finding.published };
+        let published = if finding.published.is_known() { finding.published } else { earliest(finding) };
+        let counts_from = if verdict.kev { published.max(finding.kev_added) } else { published };
+        let mut missing = verdict.missing;
+        if !counts_from_known(finding, verdict.kev) {
+            missing.push("day of first publication");
+        }
         let day = match verdict.due {
             Due::Days(days) if counts_from.is_known() => Day(counts_from.0.saturating_add(days)),
             Due::KevDate => finding.kev_due,
@@ -235,7 +295,7 @@ fn deadline(finding: &HostFinding, asset: Asset, packs: &[Pack], today: Day) -> 
             pack: pack.id.clone(),
             id: finding.id.clone(),
             counts_from,
-            missing: verdict.missing,
+            missing,
         });
     }
     out

@@ -39,6 +39,12 @@ pub struct Component {
     /// Distribution as the package URL says: `debian-12.11`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub distro: String,
+    /// Module and stream that an rpm is of: `nodejs:18`; empty where it is of none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub module: String,
+    /// Where it was found below a root or a source tree; empty where that is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub place: String,
 }
 
 impl Component {
@@ -53,6 +59,8 @@ impl Component {
             arch: package.arch.clone(),
             source: Some((package.source.clone(), package.source_version.as_str().to_owned())),
             distro: format!("{}-{}", distribution.id, distribution.version),
+            module: String::new(),
+            place: String::new(),
         }
     }
 
@@ -191,7 +199,24 @@ fn component(purl: &Purl, clues: &Clues<'_>) -> Component {
         version,
         arch: purl.qualifier("arch").unwrap_or_default().to_owned(),
         distro: purl.qualifier("distro").unwrap_or_default().to_owned(),
+        module: module(purl, clues),
+        place: String::new(),
     }
+}
+
+/// Name and stream of an rpm's module, from wherever the document's maker put its label: `nodejs:18:9030020240113:rhel9`.
+fn module(purl: &Purl, clues: &Clues<'_>) -> String {
+    let names = ["aquasecurity:trivy:Modularitylabel", "syft:metadata:modularityLabel"];
+    let property = || clues.properties.iter().find(|(key, _)| names.contains(key)).map(|(_, value)| *value);
+    purl.qualifier("rpmmod").or_else(property).and_then(stream).unwrap_or_default()
+}
+
+/// `nodejs:18` of a module's label; `None` where it has no stream.
+#[must_use]
+pub fn stream(label: &str) -> Option<String> {
+    let mut parts = label.splitn(3, ':');
+    let (name, stream) = (parts.next()?, parts.next()?);
+    (!name.is_empty() && !stream.is_empty() && !label.contains('/')).then(|| format!("{name}:{stream}"))
 }
 
 /// The source package, from wherever the document's maker put it.

@@ -1,10 +1,14 @@
 //! Debian version numbers and their order (Debian Policy section 5.6.12; deb-version(7)); other orders in the modules below.
 
 pub mod apk;
+pub mod composer;
+pub mod gem;
+pub mod maven;
 pub mod pep440;
 pub mod rpm;
 pub mod scheme;
 pub mod semver;
+pub mod vers;
 
 use serde::{Deserialize, Serialize, de};
 use std::{cmp::Ordering, fmt, str::FromStr};

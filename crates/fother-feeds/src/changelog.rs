@@ -129,8 +129,11 @@ pub fn facts(text: &str, from: Option<&Version>) -> ChangelogFacts {
             }
             entries.push((version, suite.to_owned()));
             open = true;
-        } else if line.starts_with(" -- ") {
+        } else if let Some(trailer) = line.strip_prefix(" -- ") {
             open = false;
+            if let (Some(day), Some((version, _))) = (day(trailer), entries.last()) {
+                dated(&mut closes, version, &day);
+            }
         } else if let Some((version, _)) = entries.last().filter(|_| open) {
             for cve in cves(line) {
                 closes.retain(|c| c.cve != cve);
@@ -141,6 +144,21 @@ pub fn facts(text: &str, from: Option<&Version>) -> ChangelogFacts {
     let security = !closes.is_empty() || entries.iter().any(|(_, suite)| suite.contains("-security"));
     let class = if security { UpdateClass::Security } else { UpdateClass::Bugfix };
     ChangelogFacts { entries, closes: closes.into_iter().collect(), class, complete }
+}
+
+/// The day of an entry's trailer: `Name <mail>  Tue, 11 Nov 2025 20:14:00 +0100`.
+fn day(trailer: &str) -> Option<String> {
+    let date = trailer.rsplit_once("  ")?.1;
+    let at = jiff::fmt::rfc2822::DateTimeParser::new().relaxed_weekday(true).parse_timestamp(date.trim()).ok()?;
+    Some(at.strftime("%Y-%m-%d").to_string())
+}
+
+/// Says of which day the entry is that names these.
+fn dated(closes: &mut BTreeSet<Closes>, version: &Version, day: &str) {
+    let evidence = format!("changelog {version}");
+    let (mine, rest): (Vec<_>, Vec<_>) = std::mem::take(closes).into_iter().partition(|one| one.evidence == evidence);
+    closes.extend(rest);
+    closes.extend(mine.into_iter().map(|one| Closes { evidence: format!("{evidence} of {day}"), ..one }));
 }
 
 /// `name (version) suites; urgency=…`
@@ -195,6 +213,15 @@ mod tests {
     fn a_changelog_that_was_cut_off_before_the_installed_version_is_not_complete() {
         let facts = facts(TEXT, Some(&"0.9-1".parse().unwrap()));
         assert_eq!((facts.entries.len(), facts.complete), (3, false));
+    }
+
+    #[test]
+    fn the_day_of_an_entry_is_told_with_what_it_closes() {
+        let text =
+            "a (1-3) bookworm-security; urgency=high\n\n  * Fix CVE-2026-0001.\n\n -- M <m@example>  Tue, 11 Nov 2025 20:14:00 +0100\n";
+        assert_eq!(facts(text, None).closes[0].evidence, "changelog 1-3 of 2025-11-11");
+        let odd = text.replace("Tue, 11 Nov", "Xyz, 99 Nov");
+        assert_eq!(facts(&odd, None).closes[0].evidence, "changelog 1-3");
     }
 
     #[test]

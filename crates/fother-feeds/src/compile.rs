@@ -1,4 +1,4 @@
-//! Builds the advisory database: takes what the readers of [`crate::vendor`] understand and writes the one file. Pure but for [`write()`].
+//! Builds the advisory database: takes what the readers of [`crate::vendor`] understand and writes the one file.
 
 pub mod intern;
 mod layout;
@@ -6,16 +6,19 @@ mod layout;
 use fother_core::{
     Timestamp,
     advisory::{
-        Day, Status, cve_key,
-        format::{Advisory, Claim, Epss, FEEDS_MAX, Feed, Release, Subject, Support, TEXT_BYTES_MAX, Text, Vuln},
+        Day, Said, Status, Urgency, cve_key,
+        format::{self, Advisory, Claim, Epss, FEEDS_MAX, Feed, Release, Subject, Support, TEXT_BYTES_MAX, Text, Vuln},
     },
     version::scheme::Scheme,
 };
 use intern::Interner;
+pub use layout::Sealed;
 use std::{collections::HashMap, io, path::Path};
 
 /// Most claims in one database.
 pub const CLAIMS_MAX: usize = 30_000_000;
+/// Most VEX statements in one database.
+pub const STATEMENTS_MAX: usize = 5_000_000;
 /// Most releases and ecosystems in one database.
 pub const RELEASES_MAX: usize = 4_000;
 /// Longest line on an advisory or vulnerability, in characters.
@@ -41,6 +44,8 @@ pub struct Builder {
     other_index: HashMap<Text, u32>,
     epss: Vec<Epss>,
     supports: Vec<Support>,
+    apart_index: HashMap<(Text, u32), u32>,
+    statements: Vec<format::Statement>,
 }
 
 /// What one feed's reader counts while it reads.
@@ -206,6 +211,48 @@ impl Builder {
         Ok(at)
     }
 
+    /// An advisory as far as it closes one vulnerability: for documents that say for each vulnerability which packages it is in.
+    ///
+    /// # Errors
+    /// Where the id is unusable.
+    pub fn advisory_on(&mut self, id: &str, vuln: u32, date: Option<Day>, class: u8, summary: &str) -> Result<u32, String> {
+        let (id, summary) = (self.word(id)?, self.line(summary));
+        if let Some(at) = self.apart_index.get(&(id, vuln)) {
+            return Ok(*at);
+        }
+        let at = u32::try_from(self.advisories.len()).map_err(|_| "too many advisories")?;
+        self.advisories.push(Advisory { id, class, summary, date: date.unwrap_or_default(), ..Advisory::default() });
+        self.apart_index.insert((id, vuln), at);
+        self.closes(at, vuln);
+        Ok(at)
+    }
+
+    /// The vendor's word on an advisory's severity, and whether it suggests a reboot; the higher word stays.
+    pub fn urgent(&mut self, advisory: u32, urgency: Option<Urgency>, reboot: bool) {
+        if let Some(record) = self.advisories.get_mut(advisory as usize) {
+            record.urgency = record.urgency.max(urgency.map_or(0, |urgency| urgency as u8));
+            record.flags |= if reboot { Advisory::REBOOT } else { 0 };
+        }
+    }
+
+    /// Adds a VEX statement.
+    ///
+    /// # Errors
+    /// Where it is too long, or there are too many.
+    pub fn statement(&mut self, statement: &fother_core::vex::Statement) -> Result<(), String> {
+        if self.statements.len() >= STATEMENTS_MAX {
+            return Err(format!("more than {STATEMENTS_MAX} statements"));
+        }
+        let body = serde_json::to_string(statement).map_err(|error| error.to_string())?;
+        let product = self.word(&statement.product.key())?;
+        if body.len() > TEXT_BYTES_MAX {
+            return Err(format!("a statement on {} is longer than {TEXT_BYTES_MAX} bytes", statement.product.label()));
+        }
+        let (body, feed) = (self.text.intern(&body), u32::from(self.feed()));
+        self.statements.push(format::Statement { product, body, feed });
+        Ok(())
+    }
+
     /// Says that an advisory closes a vulnerability.
     pub fn closes(&mut self, advisory: u32, vuln: u32) {
         self.advisory_vulns.push((advisory, vuln));
@@ -273,7 +320,8 @@ impl Builder {
             status: statement.status,
             flags: statement.flags,
             feed: self.feed(),
-            note: self.line(statement.note),
+            // A statement keeps its parts; its writer has bounded them.
+            note: if Said::of_note(statement.note).is_some() { self.text.intern(statement.note) } else { self.line(statement.note) },
         };
         self.claims.push((package, claim));
         Ok(())
@@ -302,24 +350,63 @@ impl Builder {
     /// # Errors
     /// Where it would be too large.
     pub fn finish(self, now: Timestamp) -> Result<Vec<u8>, String> {
-        layout::bytes(self, now)
+        let mut out = io::Cursor::new(Vec::new());
+        layout::write(self, now, &mut out)?;
+        Ok(out.into_inner())
+    }
+
+    /// Writes the database into an empty file that can be read and written.
+    ///
+    /// # Errors
+    /// Where it would be too large or cannot be written.
+    pub fn finish_into(self, now: Timestamp, file: &mut std::fs::File) -> Result<Sealed, String> {
+        layout::write(self, now, file)
     }
 }
 
-/// Puts a database in its place at once: written beside it, made durable, renamed.
+/// A file that takes the place of another at once: written beside it, made durable, renamed.
+#[derive(Debug)]
+pub struct Pending(tempfile::NamedTempFile);
+
+impl Pending {
+    /// Begins one beside `path`.
+    ///
+    /// # Errors
+    /// Where the folder cannot be used.
+    pub fn beside(path: &Path) -> io::Result<Self> {
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::create_dir_all(dir)?;
+        tempfile::NamedTempFile::new_in(dir).map(Self)
+    }
+
+    /// The file to fill.
+    pub fn file(&mut self) -> &mut std::fs::File {
+        self.0.as_file_mut()
+    }
+
+    /// Puts it in the place of `path`.
+    ///
+    /// # Errors
+    /// Where it cannot be made durable or renamed.
+    pub fn place(self, path: &Path) -> io::Result<()> {
+        let file = self.0;
+        let mut permissions = file.as_file().metadata()?.permissions();
+        std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
+        file.as_file().set_permissions(permissions)?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        std::fs::File::open(dir)?.sync_all()
+    }
+}
+
+/// Puts bytes in a file's place at once.
 ///
 /// # Errors
-/// Where it cannot be written.
+/// Where they cannot be written.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     use std::io::Write as _;
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(dir)?;
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    let mut permissions = file.as_file().metadata()?.permissions();
-    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
-    file.as_file().set_permissions(permissions)?;
-    file.persist(path).map_err(|error| error.error)?;
-    std::fs::File::open(dir)?.sync_all()
+    let mut pending = Pending::beside(path)?;
+    pending.file().write_all(bytes)?;
+    pending.place(path)
 }

@@ -8,10 +8,12 @@ use fother_core::advisory::{
 };
 use std::{cell::RefCell, collections::HashMap, fs::File, os::unix::fs::FileExt as _, path::Path};
 
-/// Bytes of one block.
-const BLOCK_BYTES: usize = 4 << 10;
+/// Bytes of one block: answers lie far apart, so small ones take least.
+const BLOCK_BYTES: usize = 1 << 10;
 /// Most blocks in memory.
-const BLOCKS_MAX: usize = 512;
+const BLOCKS_MAX: usize = 2_048;
+/// Largest database that is held in memory as a whole, in bytes.
+const HELD_BYTES_MAX: u64 = 512 << 20;
 
 /// A file and the blocks that were read from it.
 #[derive(Debug)]
@@ -26,14 +28,36 @@ pub struct Blocks {
 /// # Errors
 /// Where there is none or it is not usable.
 pub fn open(path: &Path) -> Result<Database<Blocks>, Error> {
-    let unusable = |error: std::io::Error| Error::Unusable(format!("{}: {error}", path.display()));
+    let (file, size) = open_file(path)?;
+    Database::open(Blocks { file, size, blocks: RefCell::default() })
+}
+
+/// Reads a database as a whole, for one that asks for much of it and for long: a server.
+///
+/// # Errors
+/// Where there is none, it is not usable, or too large to be held.
+pub fn load(path: &Path) -> Result<Database<Box<[u8]>>, Error> {
+    let (file, size) = open_file(path)?;
+    if size > HELD_BYTES_MAX {
+        return Err(Error::Unusable(format!("{}: it has {size} bytes, more than the {HELD_BYTES_MAX} that are held", path.display())));
+    }
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
+    file.read_exact_at(&mut bytes, 0).map_err(|error| unusable(path, &error))?;
+    Database::open(bytes.into_boxed_slice())
+}
+
+fn unusable(path: &Path, error: &std::io::Error) -> Error {
+    Error::Unusable(format!("{}: {error}", path.display()))
+}
+
+fn open_file(path: &Path) -> Result<(File, u64), Error> {
     crate::reading::begin(&path.display().to_string()).map_err(|why| Error::Unusable(format!("{} {why}", path.display())))?;
-    let file = File::open(path).map_err(unusable)?;
-    let metadata = file.metadata().map_err(unusable)?;
+    let file = File::open(path).map_err(|error| unusable(path, &error))?;
+    let metadata = file.metadata().map_err(|error| unusable(path, &error))?;
     if !metadata.is_file() {
         return Err(Error::Unusable(format!("{}: it is no file", path.display())));
     }
-    Database::open(Blocks { file, size: metadata.len(), blocks: RefCell::default() })
+    Ok((file, metadata.len()))
 }
 
 impl Blocks {

@@ -2,8 +2,11 @@
 //!
 //! A feed that is damaged, cut short, older or much smaller than the last good one never takes its place.
 
+mod bundle;
+mod names;
+
 use crate::{
-    compile::{self, Builder, Taken},
+    compile::{self, Builder, Pending, Sealed, Taken},
     vendor::{self, About, Kind, sniff},
 };
 use fother_core::{Digest, Timestamp, advisory::Day, text::printable};
@@ -145,13 +148,13 @@ impl Intake {
                 plan.insert(name, candidate);
             }
         }
-        let bytes = loop {
+        let (database, sealed) = loop {
             if plan.is_empty() {
                 let why = outcome.refused.first().or(outcome.passed_over.first()).cloned();
                 return Err(IntakeError::Nothing(why.unwrap_or_else(|| "nothing was offered".into())));
             }
             match self.compile(&mut plan, &kept, now, force)? {
-                Ok(bytes) => break bytes,
+                Ok(built) => break built,
                 Err((name, why)) => {
                     let good = kept.get(&name).filter(|good| plan.get(&name).is_some_and(|bad| bad.digest != good.digest));
                     let left = if good.is_some() { "the last good one stays" } else { "there is no earlier one" };
@@ -165,19 +168,20 @@ impl Intake {
             }
         };
         outcome.taken = plan.iter().filter(|(name, feed)| kept.get(*name) != Some(feed)).map(|(name, _)| name.clone()).collect();
-        compile::write(&self.database(), &bytes).map_err(|error| self.failed(error))?;
+        database.place(&self.database()).map_err(|error| self.failed(error))?;
         let list = serde_json::to_vec_pretty(&plan).map_err(|error| self.failed(io::Error::other(error)))?;
         compile::write(&self.dir.join(LIST), &list).map_err(|error| self.failed(error))?;
         self.sweep(&plan);
-        outcome.bytes = bytes.len() as u64;
-        outcome.database = Some(Digest(bytes.get(32..64).and_then(|d| d.try_into().ok()).unwrap_or_default()));
+        outcome.bytes = sealed.bytes;
+        outcome.database = Some(Digest(sealed.digest));
         Ok(outcome)
     }
 
     /// Copies each file, tells its kind, and gives it a name; of several for one name the one with the newest date wins.
     fn candidates(&self, offered: Vec<Offered>, now: Timestamp, outcome: &mut Outcome) -> Result<Vec<(String, Kept)>, IntakeError> {
         let mut named: BTreeMap<String, Vec<Kept>> = BTreeMap::new();
-        for offer in offered {
+        let bundles = bundle::bundled(offered, &self.dir.join(COPIES)).map_err(|error| self.failed(error))?;
+        for offer in bundles.offered {
             let kind = match offer.kind.map_or_else(|| sniff::kind(&offer.path), Ok) {
                 Ok(kind) => kind,
                 Err(why) => {
@@ -192,7 +196,7 @@ impl Intake {
                     continue;
                 }
             };
-            let name = feed_name(kind, &offer.origin);
+            let name = names::feed(kind, &offer.origin);
             let feed = Kept { kind: kind.name().into(), origin: offer.origin, digest, imported: now, modified, date: 0, records: 0 };
             named.entry(name).or_default().push(feed);
         }
@@ -264,7 +268,7 @@ impl Intake {
         kept: &BTreeMap<String, Kept>,
         now: Timestamp,
         force: bool,
-    ) -> Result<Result<Vec<u8>, (String, String)>, IntakeError> {
+    ) -> Result<Compiled, IntakeError> {
         let mut builder = Builder::default();
         for (name, feed) in plan.iter_mut() {
             let bad = |why: String| Ok(Err((name.clone(), why)));
@@ -279,7 +283,9 @@ impl Intake {
             }
             (feed.date, feed.records) = (taken.newest.0, taken.records);
         }
-        builder.finish(now).map(Ok).map_err(IntakeError::Compile)
+        let mut database = Pending::beside(&self.database()).map_err(|error| self.failed(error))?;
+        let sealed = builder.finish_into(now, database.file()).map_err(IntakeError::Compile)?;
+        Ok(Ok((database, sealed)))
     }
 
     /// Removes copies that no feed uses; what cannot be removed is tried again next time.
@@ -293,6 +299,9 @@ impl Intake {
     }
 }
 
+/// A database that waits to be published, or the feed that must go and why.
+type Compiled = Result<(Pending, Sealed), (String, String)>;
+
 /// Why a feed may not follow the one that is kept.
 fn regression(old: &Kept, new: Taken) -> Option<String> {
     if new.newest.is_known() && new.newest.0 < old.date {
@@ -305,20 +314,6 @@ fn regression(old: &Kept, new: Taken) -> Option<String> {
         ));
     }
     None
-}
-
-/// The name of a feed: its kind, and for kinds with several feeds the file's name without packing and day.
-fn feed_name(kind: Kind, origin: &str) -> String {
-    if kind.is_single() {
-        return kind.name().to_owned();
-    }
-    let file = origin.rsplit('/').next().unwrap_or(origin);
-    let stem = [".gz", ".xz", ".zst", ".lz4", ".tar", ".zip", ".jsonl", ".json", ".osv"]
-        .iter()
-        .fold(file, |name, end| name.strip_suffix(end).unwrap_or(name));
-    // `all.zip` of an ecosystem's folder is named by the folder.
-    let stem = if stem == "all" || stem == "list" { origin.rsplit('/').nth(1).unwrap_or(stem) } else { stem };
-    format!("{}/{}", kind.name(), printable(stem, 100))
 }
 
 /// The files that a path offers: itself, or what a folder holds, sorted; links are not followed.

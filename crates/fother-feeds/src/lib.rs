@@ -11,6 +11,7 @@ pub mod compile;
 pub mod compress;
 pub mod database;
 pub mod fetch;
+pub mod history;
 pub mod intake;
 pub mod lists;
 pub mod packages;

@@ -1,7 +1,10 @@
 //! The table of vendors' feeds and their addresses, which a team can replace with its own; fetches them.
 
+mod resolve;
+
 use crate::{fetch::Fetch, intake::Offered, vendor::Kind, vendor::input::PACKED_BYTES_MAX};
 use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
 use std::path::Path;
 
 /// The vendors' own addresses.
@@ -47,14 +50,28 @@ pub fn parse(text: &str) -> Result<Vec<Source>, String> {
 pub fn fetch(fetch: &impl Fetch, sources: &[Source], dir: &Path) -> (Vec<Offered>, Vec<String>) {
     let (mut offered, mut failed) = (Vec::new(), Vec::new());
     for (at, source) in sources.iter().enumerate() {
-        let path = dir.join(at.to_string());
-        let got = std::fs::File::create(&path).map_err(|error| error.to_string());
-        match got.and_then(|mut file| fetch.get_to(&source.url, &mut file, PACKED_BYTES_MAX).map_err(|error| error.to_string())) {
-            Ok(_) => offered.push(Offered { path, origin: source.url.clone(), kind: Some(source.kind) }),
+        match one(fetch, source, &dir.join(at.to_string())) {
+            Ok(offer) => offered.push(offer),
             Err(why) => failed.push(format!("{}: {why}", source.name)),
         }
     }
     (offered, failed)
+}
+
+/// Fetches one source; what its index says about it is checked.
+fn one(fetch: &impl Fetch, source: &Source, path: &Path) -> Result<Offered, String> {
+    let (url, sum) = resolve::resolve(fetch, &source.url)?;
+    let mut file = std::fs::File::create(path).map_err(|error| error.to_string())?;
+    fetch.get_to(&url, &mut file, PACKED_BYTES_MAX).map_err(|error| error.to_string())?;
+    if let Some(sum) = sum {
+        let mut hash = Sha256::new();
+        let mut file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+        std::io::copy(&mut file, &mut hash).map_err(|error| error.to_string())?;
+        if hex::encode(hash.finalize()) != sum {
+            return Err(format!("{url} is not what {} says: its SHA-256 differs; try again later", source.url));
+        }
+    }
+    Ok(Offered { path: path.to_owned(), origin: url, kind: Some(source.kind) })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Vendors' advisory feeds in the vendors' own formats, each read into a [`Builder`]; reads files, trusts none of them.
 
+pub mod csaf;
 pub mod cve;
 pub mod epss;
 pub mod exploits;
@@ -7,9 +8,16 @@ pub mod input;
 pub mod kev;
 pub mod lifecycle;
 pub mod list;
+pub mod nodejs;
 pub mod osv;
+pub mod requirement;
+pub mod rubysec;
+pub mod secdb;
 pub mod sniff;
 pub mod tracker;
+pub mod updateinfo;
+pub mod vex;
+pub mod xml;
 pub mod zip;
 
 use crate::compile::{Builder, Taken};
@@ -48,11 +56,27 @@ pub enum Kind {
     Nuclei,
     /// CVEs with an entry in Exploit-DB.
     ExploitDb,
+    /// Advisories and VEX documents of the Common Security Advisory Framework.
+    Csaf,
+    /// OpenVEX documents.
+    OpenVex,
+    /// CycloneDX documents with vulnerabilities and their analysis.
+    CyclonedxVex,
+    /// An rpm repository's `updateinfo.xml`.
+    Updateinfo,
+    /// Alpine's security database of one repository.
+    AlpineSecdb,
+    /// The Ruby Advisory Database.
+    Rubysec,
+    /// Vulnerabilities of Node.js itself.
+    NodejsCore,
+    /// CVEs that another catalogue than CISA's knows as exploited.
+    Exploited,
 }
 
 impl Kind {
     /// All.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 21] = [
         Self::DebianTracker,
         Self::DebianList,
         Self::Osv,
@@ -66,6 +90,14 @@ impl Kind {
         Self::Metasploit,
         Self::Nuclei,
         Self::ExploitDb,
+        Self::Csaf,
+        Self::OpenVex,
+        Self::CyclonedxVex,
+        Self::Updateinfo,
+        Self::AlpineSecdb,
+        Self::Rubysec,
+        Self::NodejsCore,
+        Self::Exploited,
     ];
 
     /// Its name on the command line and in reports.
@@ -85,6 +117,14 @@ impl Kind {
             Self::Metasploit => "metasploit",
             Self::Nuclei => "nuclei",
             Self::ExploitDb => "exploit-db",
+            Self::Csaf => "csaf",
+            Self::OpenVex => "openvex",
+            Self::CyclonedxVex => "cyclonedx-vex",
+            Self::Updateinfo => "updateinfo",
+            Self::AlpineSecdb => "alpine-secdb",
+            Self::Rubysec => "rubysec",
+            Self::NodejsCore => "nodejs-core",
+            Self::Exploited => "exploited",
         }
     }
 
@@ -106,8 +146,19 @@ impl Kind {
             | Self::SupportLimited
             | Self::Metasploit
             | Self::Nuclei
-            | Self::ExploitDb => true,
-            Self::DebianList | Self::Osv | Self::Cve | Self::SupportEnded => false,
+            | Self::ExploitDb
+            | Self::Rubysec
+            | Self::NodejsCore
+            | Self::Exploited => true,
+            Self::DebianList
+            | Self::Osv
+            | Self::Cve
+            | Self::SupportEnded
+            | Self::Csaf
+            | Self::OpenVex
+            | Self::CyclonedxVex
+            | Self::Updateinfo
+            | Self::AlpineSecdb => false,
         }
     }
 
@@ -116,8 +167,14 @@ impl Kind {
     pub fn fresh_days(self) -> u32 {
         match self {
             Self::DebianTracker | Self::DebianList | Self::Epss => 7,
-            Self::Osv | Self::Kev => 14,
+            Self::Osv | Self::Kev | Self::Exploited | Self::Csaf | Self::Rubysec => 14,
+            // A repository that has had no update for long is not the vendor's any more.
+            Self::Updateinfo | Self::AlpineSecdb => 45,
+            // A statement does not age; a later one takes its place.
+            Self::OpenVex | Self::CyclonedxVex => 36_500,
             // Enrichment and dates: their absence is visible in each answer.
+            // Node.js publishes a few times a year.
+            Self::NodejsCore => 180,
             Self::Cve => 60,
             Self::DebianDates | Self::UbuntuDates | Self::SupportEnded | Self::SupportLimited => 400,
             Self::Metasploit | Self::Nuclei | Self::ExploitDb => 60,
@@ -162,6 +219,14 @@ pub fn read(builder: &mut Builder, about: &About, path: &Path) -> Result<Taken, 
         Kind::Metasploit => exploits::read(builder, path, Exploits::METASPLOIT),
         Kind::Nuclei => exploits::read(builder, path, Exploits::NUCLEI),
         Kind::ExploitDb => exploits::read(builder, path, Exploits::EXPLOIT_DB),
+        Kind::Csaf => csaf::read(builder, path),
+        Kind::OpenVex => vex::read(builder, path, fother_core::vex::openvex::parse),
+        Kind::CyclonedxVex => vex::read(builder, path, fother_core::vex::cyclonedx::parse),
+        Kind::Updateinfo => updateinfo::read(builder, path),
+        Kind::AlpineSecdb => secdb::read(builder, path),
+        Kind::Rubysec => rubysec::read(builder, path),
+        Kind::NodejsCore => nodejs::read(builder, path, about.modified),
+        Kind::Exploited => exploits::read(builder, path, Exploits::EXPLOITED_ELSEWHERE),
     }?;
     // A release in which no package's support has ended yet has an empty list.
     if taken.records == 0 && about.kind != Kind::SupportEnded {

@@ -19,6 +19,7 @@ use fother_core::{
     package::UpdateClass,
     sbom::Component,
     version::scheme::Scheme,
+    vex::apply::{self, Given},
 };
 use fother_feeds::database::Blocks;
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,6 +33,8 @@ pub struct Judge<'a> {
     pub feed_days_max: Option<u32>,
     /// Today.
     pub now: Timestamp,
+    /// VEX statements that the user gave, and whose in feeds count.
+    pub vex: Given,
 }
 
 /// What advisories alone say about a root.
@@ -53,7 +56,7 @@ impl<'a> Judge<'a> {
     /// Asks now.
     #[must_use]
     pub fn new(database: &'a Database<Blocks>, feed_days_max: Option<u32>) -> Self {
-        Self { database, feed_days_max, now: clock() }
+        Self { database, feed_days_max, now: clock(), vex: Given::default() }
     }
 
     /// Assesses a root by its package database alone: whether a fix is installable here stays open.
@@ -63,8 +66,11 @@ impl<'a> Judge<'a> {
     pub fn quick(&self, root: &Root) -> Result<Quick, Error> {
         if let Some(foreign) = foreign::read(root) {
             let (distribution, packages) = (foreign.distribution.clone(), foreign.components.clone());
-            let (distribution, assessment) = components::document(self.database, foreign, self.now, self.feed_days_max)
+            let system = distribution.clone().unwrap_or_default();
+            let items = apply::of_components(&system, &packages, components::label);
+            let (distribution, mut assessment) = components::document(self.database, foreign, self.now, self.feed_days_max)
                 .map(|(_, assessment)| (distribution.unwrap_or_default(), assessment))?;
+            apply::apply(self.database, &self.vex, &items, &mut assessment)?;
             return Ok(Quick { distribution, architecture: String::new(), installed: packages.len(), packages, assessment });
         }
         let facts = Facts::read_packages(root)?;
@@ -74,6 +80,29 @@ impl<'a> Judge<'a> {
         let architecture = facts.1.architectures.first().cloned().unwrap_or_default();
         let packages: Vec<Component> = facts.1.packages.iter().map(|package| Component::installed(package, &facts.0)).collect();
         Ok(Quick { distribution: facts.0, architecture, installed: packages.len(), packages, assessment })
+    }
+
+    /// The assessment of nothing: feeds and database alone.
+    ///
+    /// # Errors
+    /// Where the database is damaged.
+    pub fn nothing(&self) -> Result<Assessment, fother_core::advisory::reader::Error> {
+        components::document(self.database, fother_core::sbom::Sbom::default(), self.now, self.feed_days_max).map(|(_, nothing)| nothing)
+    }
+
+    /// Adds findings of language packages to an assessment.
+    ///
+    /// # Errors
+    /// Where the database is damaged.
+    pub fn add(
+        &self,
+        distribution: &Distribution,
+        found: &[Component],
+        assessment: &mut Assessment,
+    ) -> Result<(), fother_core::advisory::reader::Error> {
+        components::add(self.database, distribution, found, self.now, self.feed_days_max, assessment)?;
+        let items = apply::of_components(distribution, found, components::label);
+        apply::apply(self.database, &self.vex, &items, assessment)
     }
 
     /// Assesses a root with what its archives offer, and says which update closes what.
@@ -174,7 +203,9 @@ impl<'a> Judge<'a> {
         kernel: Option<&str>,
     ) -> Result<Assessment, fother_core::advisory::reader::Error> {
         let subject = Host { distribution, packages, offers, foreign, kernel, now: self.now, feed_days_max: self.feed_days_max };
-        host::host(self.database, &subject)
+        let mut assessment = host::host(self.database, &subject)?;
+        apply::apply(self.database, &self.vex, &apply::of_installed(distribution, packages), &mut assessment)?;
+        Ok(assessment)
     }
 }
 

@@ -58,7 +58,7 @@ fn the_same_host_has_the_same_findings_through_every_sbom() {
     let root = keep.path().join("root");
     small_root(&root);
     let db = advisories(&keep.path().join("feeds"), &feeds);
-    let direct = Judge { database: &db, feed_days_max: None, now: NOW }.quick(&Root::open(&root).unwrap()).unwrap();
+    let direct = Judge { now: NOW, ..Judge::new(&db, None) }.quick(&Root::open(&root).unwrap()).unwrap();
     let want: BTreeSet<(String, String)> =
         direct.assessment.findings.iter().flat_map(|f| f.packages.iter().map(|p| (f.id.clone(), p.clone()))).collect();
     let root = root.to_str().unwrap();

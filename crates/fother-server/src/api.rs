@@ -67,6 +67,8 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/api/v1/rollouts", post(rollouts))
         .route("/api/v1/rollouts/{id}/{verb}", post(steer))
         .route("/api/v1/hosts/{id}/retire", post(retire))
+        .route("/api/v1/affected", get(affected))
+        .route("/api/v1/vulnerabilities", get(vulnerabilities))
         .route("/api/v1/log", get(log))
         .route("/api/v1/log/checkpoint", get(checkpoint))
         .route("/api/v1/log/key", get(log_key))
@@ -250,6 +252,19 @@ async fn steer(Held(engine): Shared, Extension(caller): Extension<Caller>, Path(
 async fn retire(Held(engine): Shared, Extension(caller): Extension<Caller>, Path(id): Path<String>) -> Data {
     let host: HostId = parsed(&id)?;
     run(move || engine.retire(&caller.actor(), host)).await
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    what: String,
+}
+
+async fn affected(Held(engine): Shared, Query(asked): Query<Asked>) -> Data {
+    run(move || engine.fleet.affected(&engine, &asked.what)).await
+}
+
+async fn vulnerabilities(Held(engine): Shared) -> Data {
+    run(move || engine.fleet.vulnerabilities(&engine)).await
 }
 
 #[derive(Deserialize)]

@@ -3,6 +3,7 @@
 use crate::{
     Archives, Error,
     clock::Clock,
+    fleet::Fleet,
     identity::{Identity, LOG_ORIGIN},
     sole::{self, Sole},
 };
@@ -70,6 +71,7 @@ pub(crate) struct Engine {
     pub(crate) heard: Mutex<BTreeMap<HostId, Heard>>,
     /// What packages close, by their digest and the version before: only remembered, read again after a start.
     pub(crate) closes: Mutex<BTreeMap<(Digest, String), Vec<Closes>>>,
+    pub(crate) fleet: Fleet,
     fence: u64,
     /// Whether another server has taken the log over.
     fenced: watch::Sender<bool>,
@@ -103,6 +105,7 @@ impl Engine {
         let (wake, woken) = mpsc::sync_channel(1);
         let engine = Self {
             heard: Mutex::new(heard.collect()),
+            fleet: Fleet::default(),
             size: watch::Sender::new(state.size),
             folded: Mutex::new(Folded { state: Arc::new(state), tree, note: String::new() }),
             store,

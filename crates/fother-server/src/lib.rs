@@ -10,6 +10,7 @@ mod clock;
 mod commands;
 mod engine;
 mod error;
+mod fleet;
 mod identity;
 mod orders;
 mod page;
@@ -61,6 +62,8 @@ pub struct ServerOptions {
     pub agent_listener: TcpListener,
     /// Names and addresses that agents know the server by, besides [`SERVER_NAME`].
     pub agent_names: Vec<String>,
+    /// The advisory database that questions to the fleet are answered from; need not be there yet.
+    pub advisories: PathBuf,
     /// The status page; loopback only.
     pub web_listener: Option<TcpListener>,
 }
@@ -86,6 +89,7 @@ pub fn run_with(options: ServerOptions, archives: Box<dyn Archives>, shutdown: i
         }
     }
     let (engine, woken) = Engine::open(&options.data_dir, options.policy, options.approvers, archives)?;
+    engine.fleet.advisories_at(&options.advisories);
     let stop = Arc::new(AtomicBool::new(false));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(Error::io("start", Path::new("the runtime")))?;
@@ -99,6 +103,7 @@ pub fn run_with(options: ServerOptions, archives: Box<dyn Archives>, shutdown: i
         let socket = socket(&options.run_dir)?;
         tokio::spawn(serve::agents(Arc::clone(&engine), agents, tls));
         tokio::spawn(serve::people(Arc::clone(&engine), socket));
+        tokio::spawn(keep_fleet(Arc::clone(&engine)));
         if let Some(web) = options.web_listener {
             tokio::spawn(serve::web(Arc::clone(&engine), listener(web)?));
         }
@@ -113,6 +118,23 @@ pub fn run_with(options: ServerOptions, archives: Box<dyn Archives>, shutdown: i
     let _ = reconciler.join();
     let _ = std::fs::remove_file(options.run_dir.join(SOCKET));
     served
+}
+
+/// Keeps the fleet's index at the state, so that a question finds it ready.
+async fn keep_fleet(engine: Arc<Engine>) {
+    let mut size = engine.watch_size();
+    loop {
+        size.mark_unchanged();
+        let at_work = Arc::clone(&engine);
+        match tokio::task::spawn_blocking(move || at_work.fleet.sync(&at_work)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the fleet's index is behind; it is tried again with the next event"),
+            Err(_) => return,
+        }
+        if size.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 fn listener(listener: TcpListener) -> Result<tokio::net::TcpListener, Error> {

@@ -36,12 +36,17 @@ pub struct Cli {
 pub enum Command {
     /// Assess this machine, or a root directory: installed, offered, due. Needs no root, no server.
     #[command(
-        after_help = "Examples:\n  fother scan\n  fother scan --root /mnt/image --format json\n  fother scan --image app.tar --fail-on critical\n  fother scan --fail-on security\n  fother scan --format sarif --fail-on kev --baseline accepted.json"
+        after_help = "Examples:\n  fother scan\n  fother scan --root /mnt/image --format json\n  fother scan --deep\n  fother scan --image app.tar --fail-on critical\n  fother scan --fail-on security\n  fother scan --format sarif --fail-on kev --baseline accepted.json\n  fother scan --budget 2h --reboots 0"
     )]
     Scan(Scan),
     /// Explain a CVE, a package or an update on this machine: every fact, its source, and what follows.
     #[command(after_help = "Examples:\n  fother explain CVE-2024-1086\n  fother explain openssl")]
     Explain(Explain),
+    /// Replay history without looking ahead: what the built-in order and other rules would have caught.
+    #[command(
+        after_help = "Examples:\n  fother backtest --data feeds/backtest/2024-01\n  fother backtest --data feeds/backtest/2024-01 --at 2024-01-13 --months 31 --scored-only --format json"
+    )]
+    Backtest(Backtest),
     /// Compare two roots, SBOMs, lock files, inventories, saved scans or days: packages, and findings opened and closed.
     #[command(
         after_help = "Examples:\n  fother diff yesterday.json /\n  fother diff /mnt/image-1 /mnt/image-2 --fail-on opened\n  fother diff / --as-of 2026-06-01          what became known since that day\n  fother diff / --as-of 2026-01-01 --as-of 2026-06-01 --format csv"
@@ -124,8 +129,14 @@ pub struct Scan {
     /// Ask the advisories only: not what this host's archives offer, nor what runs. Fastest.
     #[arg(long)]
     pub advisories_only: bool,
-    /// Assess an SBOM (CycloneDX or SPDX) or a lock file instead of a root; what it is, is told by its content or its name.
-    #[arg(long, conflicts_with_all = ["root", "advisories_only"])]
+    /// Walk the whole of this machine for packages of Python, Node, Ruby, PHP, Go, Rust and Java, too. Roots named by --root always are.
+    #[arg(long, conflicts_with_all = ["advisories_only", "packages_only"])]
+    pub deep: bool,
+    /// Look at the distribution's packages only: no walk for packages of languages.
+    #[arg(long)]
+    pub packages_only: bool,
+    /// Assess an SBOM (CycloneDX or SPDX), a lock file or a source tree's lock files instead of a root; what it is, is told by its content or its name.
+    #[arg(long, conflicts_with_all = ["root", "advisories_only", "deep"])]
     pub file: Option<PathBuf>,
     /// Assess an image instead of a root: what `docker save` writes, an OCI layout (directory or tar), a root as a tar, a raw disk with ext4.
     #[arg(long, conflicts_with_all = ["root", "file"])]
@@ -133,12 +144,27 @@ pub struct Scan {
     /// Which of an image's platforms, for example linux/arm64; this machine's unless it is said.
     #[arg(long, requires = "image")]
     pub platform: Option<String>,
+    /// A VEX document (OpenVEX, CycloneDX or CSAF) whose statements count, whoever its author is; may be repeated.
+    #[arg(long, value_name = "FILE")]
+    pub vex: Vec<PathBuf>,
+    /// An author of VEX taken in as a feed whose statements count as the vendor's do, by name or address; may be repeated.
+    #[arg(long, value_name = "NAME", env = "FOTHER_VEX_AUTHORS", value_delimiter = ';')]
+    pub vex_author: Vec<String>,
+    /// The package URL of what is assessed, such as an image's, where VEX speaks of it as a whole.
+    #[arg(long, value_name = "PURL")]
+    pub vex_product: Option<String>,
     /// An earlier `--format json` output: what stands in it does not count for --fail-on.
     #[arg(long)]
     pub baseline: Option<PathBuf>,
     /// Whether this host is reachable from the internet; deadlines take the stricter branch where it is not said.
     #[arg(long, value_parser = ["yes", "no"])]
     pub exposed: Option<String>,
+    /// Choose what removes most risk in this time: 2h, 90m, or several windows, 2h,1h.
+    #[arg(long)]
+    pub budget: Option<fother_core::rank::budget::Windows>,
+    /// How many reboots the budget has.
+    #[arg(long, requires = "budget", default_value_t = 0)]
+    pub reboots: usize,
 }
 
 /// `fother explain`.
@@ -155,6 +181,35 @@ pub struct Explain {
     /// Whether this host is reachable from the internet.
     #[arg(long, value_parser = ["yes", "no"])]
     pub exposed: Option<String>,
+}
+
+/// `fother backtest`.
+#[derive(Debug, clap::Args)]
+pub struct Backtest {
+    /// Directory with `cvss-bt.csv`, `epss.csv` and CISA's catalogue of one day.
+    #[arg(long)]
+    pub data: PathBuf,
+    /// The day that is replayed; the newest day of any fact in the directory if left out.
+    #[arg(long)]
+    pub at: Option<String>,
+    /// How many months afterwards count.
+    #[arg(long, default_value_t = 12)]
+    pub months: u32,
+    /// Shares of all vulnerabilities that can be fixed, in percent.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,5,10")]
+    pub effort: Vec<f64>,
+    /// A later catalogue of known exploited vulnerabilities, CISA's JSON or CSV; one in `kev` beside the directory is found.
+    #[arg(long)]
+    pub kev: Option<PathBuf>,
+    /// Order only what had an EPSS score on the day.
+    #[arg(long)]
+    pub scored_only: bool,
+    /// Leave out exploit lists that may be of a later day than the one replayed.
+    #[arg(long)]
+    pub strict: bool,
+    /// Show so many from the front of the built-in order.
+    #[arg(long, default_value_t = 0)]
+    pub top: usize,
 }
 
 /// `fother rehearse`.
@@ -188,6 +243,9 @@ pub struct Serve {
     /// Who may author and approve.
     #[arg(long, default_value = "/etc/fother/approvers.toml")]
     pub approvers: PathBuf,
+    /// Database of advisories that questions to the fleet are answered from; the one of `fother feeds` unless it is named.
+    #[arg(long, env = "FOTHER_DB")]
+    pub db: Option<PathBuf>,
     /// Address for agents; a socket passed by systemd (LISTEN_FDS) wins.
     #[arg(long, default_value = "127.0.0.1:7443")]
     pub agents: std::net::SocketAddr,

@@ -2,6 +2,7 @@
 
 mod agent;
 mod archive;
+mod backtest;
 mod change;
 mod demo;
 mod diff;
@@ -20,6 +21,7 @@ mod scan;
 mod serve;
 mod sign;
 mod status;
+mod vex;
 
 use crate::{
     cli::{Cli, Command},
@@ -29,6 +31,7 @@ use crate::{
 };
 use clap::CommandFactory as _;
 
+pub use backtest::beside as catalogues_beside;
 pub use feeds::default_dir as default_feeds_dir;
 
 /// What every command gets.
@@ -58,6 +61,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
     match cli.command {
         Command::Scan(arguments) => scan::run(&context, &arguments),
         Command::Explain(arguments) => explain::run(&context, &arguments),
+        Command::Backtest(arguments) => backtest::run(&context, &arguments),
         Command::Diff(arguments) => diff::run(&context, &arguments),
         Command::Reconcile(arguments) => reconcile::run(&context, &arguments),
         Command::Rehearse(arguments) => rehearse::run(&context, &arguments),

@@ -3,7 +3,7 @@
 
 use crate::{
     cli::{Cli, Command, Feeds, Scan},
-    cmd::default_feeds_dir,
+    cmd::{catalogues_beside, default_feeds_dir},
     failure::{FAILED, Failure, UNKNOWN},
 };
 use fother_core::text::printable;
@@ -64,9 +64,10 @@ fn works() -> PathBuf {
 pub fn allowed(command: &Command) -> Option<Allowed> {
     let database = |given: Option<&Path>| given.map_or_else(default_feeds_dir, Path::to_owned);
     match command {
-        Command::Scan(Scan { root, db, file, image, baseline, .. }) => {
+        Command::Scan(Scan { root, db, file, image, baseline, vex, .. }) => {
             let input = file.as_ref().or(image.as_ref()).unwrap_or(root).clone();
-            let read = [Some(input), Some(database(db.as_deref())), baseline.clone()].into_iter().flatten().collect();
+            let read =
+                [Some(input), Some(database(db.as_deref())), baseline.clone()].into_iter().flatten().chain(vex.iter().cloned()).collect();
             Some(Allowed { read, write: Vec::new() })
         }
         Command::Diff(diff) => {
@@ -80,6 +81,10 @@ pub fn allowed(command: &Command) -> Option<Allowed> {
             let beside =
                 |file: &PathBuf| file.parent().filter(|dir| !dir.as_os_str().is_empty()).map_or_else(|| ".".into(), Path::to_owned);
             Some(Allowed { read, write: reconcile.write_vex.iter().map(beside).collect() })
+        }
+        Command::Backtest(backtest) => {
+            let kev = backtest.kev.clone().or_else(|| catalogues_beside(&backtest.data));
+            Some(Allowed { read: kev.into_iter().chain([backtest.data.clone()]).collect(), write: Vec::new() })
         }
         Command::Explain(explain) => Some(Allowed { read: vec![explain.root.clone(), database(explain.db.as_deref())], write: Vec::new() }),
         Command::Feeds(Feeds::Import { paths, offered, dir, .. }) => {

@@ -1,4 +1,4 @@
-//! The bytes of the advisory database, version 1: a header, a table of sections, sections of fixed-size records. Little-endian.
+//! The bytes of the advisory database, version 2: a header, a table of sections, sections of fixed-size records. Little-endian.
 //!
 //! ARCHITECTURE.md holds the same as a table. Records refer to each other by position and to texts by their place in
 //! the section of strings (a two-byte length, then UTF-8), so nothing has to be parsed before the first answer.
@@ -8,7 +8,7 @@ use super::{Day, Status};
 /// First bytes of the file.
 pub const MAGIC: [u8; 8] = *b"FOTHERAD";
 /// Version of the format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Bytes of the header; the table of sections follows.
 pub const HEADER_BYTES: usize = 64;
 /// Bytes of one entry of the table of sections.
@@ -44,11 +44,13 @@ pub enum Section {
     Epss = 8,
     /// [`Support`] records.
     Supports = 9,
+    /// [`Statement`] records, sorted by product.
+    Statements = 10,
 }
 
 impl Section {
     /// All, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Strings,
         Self::Feeds,
         Self::Releases,
@@ -59,6 +61,7 @@ impl Section {
         Self::Vulns,
         Self::Epss,
         Self::Supports,
+        Self::Statements,
     ];
 
     /// Bytes of one record.
@@ -75,6 +78,7 @@ impl Section {
             Self::Vulns => Vuln::BYTES,
             Self::Epss => Epss::BYTES,
             Self::Supports => Support::BYTES,
+            Self::Statements => Statement::BYTES,
         }
     }
 }
@@ -293,11 +297,11 @@ pub struct Claim {
     pub end: Text,
     /// What is said.
     pub status: Status,
-    /// [`Claim::LAST_AFFECTED`], [`Claim::EXACT`], [`Claim::REMOTE`].
+    /// [`Claim::LAST_AFFECTED`], [`Claim::EXACT`], [`Claim::REMOTE`], [`Claim::UNTIL_FIXED`], [`Claim::PAID`].
     pub flags: u8,
     /// Position of the feed that says it.
     pub feed: u16,
-    /// The vendor's remark: urgency, reason.
+    /// The vendor's remark: urgency, reason; a [`super::Said`] where a statement is meant.
     pub note: Text,
 }
 
@@ -308,6 +312,10 @@ impl Claim {
     pub const EXACT: u8 = 2;
     /// Exploitable over a network, as the vendor says.
     pub const REMOTE: u8 = 4;
+    /// Vulnerable only as long as the release has no fix: a published fix of the same vulnerability takes this claim's place.
+    pub const UNTIL_FIXED: u8 = 8;
+    /// The fix is published, but in an archive that needs a subscription; the note names it. A fix for all takes this claim's place.
+    pub const PAID: u8 = 16;
 }
 
 impl Record for Claim {
@@ -354,8 +362,17 @@ pub struct Advisory {
     pub vuln_first: u32,
     /// Number of its vulnerabilities.
     pub vuln_count: u32,
-    /// 0 security, 1 bugfix, 2 enhancement, 3 notice (for example: unmaintained).
+    /// 0 security, 1 bugfix, 2 enhancement, 3 notice (for example: unmaintained), 4 new package.
     pub class: u8,
+    /// The vendor's word on its severity, [`super::Urgency`] as a number; 0 where there is none.
+    pub urgency: u8,
+    /// 1: the vendor suggests a reboot.
+    pub flags: u8,
+}
+
+impl Advisory {
+    /// The vendor suggests a reboot after the update.
+    pub const REBOOT: u8 = 1;
 }
 
 impl Record for Advisory {
@@ -363,7 +380,8 @@ impl Record for Advisory {
     const BYTES: usize = 24;
 
     fn put(&self, out: &mut Vec<u8>) {
-        put32(out, &[self.id.0, self.summary.0, self.date.0, self.vuln_first, self.vuln_count, u32::from(self.class)]);
+        put32(out, &[self.id.0, self.summary.0, self.date.0, self.vuln_first, self.vuln_count]);
+        out.extend([self.class, self.urgency, self.flags, 0]);
     }
 
     fn get(bytes: &[u8]) -> Option<Self> {
@@ -374,7 +392,9 @@ impl Record for Advisory {
             date: f.day()?,
             vuln_first: f.u32()?,
             vuln_count: f.u32()?,
-            class: u8::try_from(f.u32()?).ok()?,
+            class: f.u8()?,
+            urgency: f.u8()?,
+            flags: f.u8()?,
         })
     }
 }
@@ -484,5 +504,30 @@ impl Record for Support {
     fn get(bytes: &[u8]) -> Option<Self> {
         let mut f = Fields(bytes);
         Some(Self { release: f.u32()?, pattern: f.text()?, ended: f.day()?, version: f.text()?, note: f.text()? })
+    }
+}
+
+/// One VEX statement on a product that is no release's package: kept in the words of [`crate::vex::Statement`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Statement {
+    /// The product: type, namespace and name as [`crate::vex::Product::key`] joins them.
+    pub product: Text,
+    /// The statement as JSON.
+    pub body: Text,
+    /// Position of the feed that says it.
+    pub feed: u32,
+}
+
+impl Record for Statement {
+    const SECTION: Section = Section::Statements;
+    const BYTES: usize = 12;
+
+    fn put(&self, out: &mut Vec<u8>) {
+        put32(out, &[self.product.0, self.body.0, self.feed]);
+    }
+
+    fn get(bytes: &[u8]) -> Option<Self> {
+        let mut f = Fields(bytes);
+        Some(Self { product: f.text()?, body: f.text()?, feed: f.u32()? })
     }
 }

@@ -1,10 +1,10 @@
 //! Answers from the advisory database, straight from its bytes; every offset is checked when it is used.
 
 use super::{
-    Bytes, Day, Exploits, Ssvc, cve_key, cve_text,
+    Bytes, Day, Exploits, Ssvc, Urgency, cve_key, cve_text,
     format::{
-        Advisory, Claim, DIGEST_AT, Epss, FEEDS_MAX, Feed, HEADER_BYTES, MAGIC, Package, Record, Release, SECTION_BYTES, Section, Subject,
-        Support, Text, VERSION, Vuln,
+        Advisory, Claim, DIGEST_AT, Epss, FEEDS_MAX, Feed, HEADER_BYTES, MAGIC, Package, Record, Release, SECTION_BYTES, Section,
+        Statement, Subject, Support, Text, VERSION, Vuln,
     },
 };
 use crate::{Timestamp, cvss::Score, version::scheme::Scheme};
@@ -17,6 +17,8 @@ pub const DATABASE_BYTES_MAX: u64 = 4 << 30;
 pub const CLAIMS_MAX: u32 = 200_000;
 /// Most vulnerabilities of one advisory.
 pub const ADVISORY_VULNS_MAX: u32 = 100_000;
+/// Most statements on one product.
+pub const STATEMENTS_MAX: u32 = 100_000;
 /// Most records of sections that are read as a whole: releases, supports.
 const WHOLE_MAX: u32 = 20_000;
 /// Largest record.
@@ -145,8 +147,12 @@ pub struct AdvisoryInfo {
     pub summary: String,
     /// First publication.
     pub date: Day,
-    /// 0 security, 1 bugfix, 2 enhancement, 3 notice.
+    /// 0 security, 1 bugfix, 2 enhancement, 3 notice, 4 new package.
     pub class: u8,
+    /// The vendor's word on its severity.
+    pub urgency: Option<Urgency>,
+    /// The vendor suggests a reboot after the update.
+    pub reboot: bool,
 }
 
 /// What is said about a package's support.
@@ -387,7 +393,14 @@ impl<B: Bytes> Database<B> {
     /// Where the database is damaged.
     pub fn advisory(&self, at: u32) -> Result<AdvisoryInfo, Error> {
         let record: Advisory = self.record(at)?;
-        Ok(AdvisoryInfo { id: self.text(record.id)?, summary: self.text(record.summary)?, date: record.date, class: record.class })
+        Ok(AdvisoryInfo {
+            id: self.text(record.id)?,
+            summary: self.text(record.summary)?,
+            date: record.date,
+            class: record.class,
+            urgency: Urgency::of_number(record.urgency),
+            reboot: record.flags & Advisory::REBOOT != 0,
+        })
     }
 
     /// The vulnerabilities of a claim's subject, as positions.
@@ -438,14 +451,31 @@ impl<B: Bytes> Database<B> {
         Ok(info)
     }
 
+    /// A vulnerability's id by its position.
+    ///
+    /// # Errors
+    /// Where the database is damaged.
+    pub fn vuln_id(&self, at: u32) -> Result<String, Error> {
+        let record: Vuln = self.record(at)?;
+        if record.key == 0 { self.text(record.id) } else { Ok(cve_text(record.key)) }
+    }
+
     /// A vulnerability by its id; `None` where no feed but perhaps EPSS knows it.
     ///
     /// # Errors
     /// Where the database is damaged.
     pub fn vuln_by_id(&self, id: &str) -> Result<Option<VulnInfo>, Error> {
+        self.vuln_place(id)?.map(|at| self.vuln(at)).transpose()
+    }
+
+    /// Position of a vulnerability by its id.
+    ///
+    /// # Errors
+    /// Where the database is damaged.
+    pub fn vuln_place(&self, id: &str) -> Result<Option<u32>, Error> {
         let count = self.count(Section::Vulns);
         let key = cve_key(id);
-        let found = self.search(0, count, |at| {
+        self.search(0, count, |at| {
             let record: Vuln = self.record(at)?;
             Ok(match (key, record.key) {
                 (Some(key), 1..) => record.key.cmp(&key),
@@ -454,8 +484,23 @@ impl<B: Bytes> Database<B> {
                 (None, 1..) => Ordering::Less,
                 (None, 0) => self.text(record.id)?.as_str().cmp(id),
             })
-        })?;
-        found.map(|at| self.vuln(at)).transpose()
+        })
+    }
+
+    /// Position of an advisory by its id; reads all advisories' ids.
+    ///
+    /// # Errors
+    /// Where the database is damaged.
+    pub fn advisory_place(&self, id: &str) -> Result<Option<u32>, Error> {
+        let mut text = Vec::new();
+        for at in 0..self.count(Section::Advisories) {
+            let record: Advisory = self.record(at)?;
+            self.text_into(record.id, &mut text)?;
+            if text == id.as_bytes() {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
     }
 
     /// Probability of exploitation of a CVE, in millionths.
@@ -479,6 +524,34 @@ impl<B: Bytes> Database<B> {
                 let info = SupportInfo { ended: record.ended, version: self.text(record.version)?, note: self.text(record.note)? };
                 out.push((self.text(record.pattern)?, info));
             }
+        }
+        Ok(out)
+    }
+
+    /// VEX statements on a product, by its key: their words as JSON and the feed's position.
+    ///
+    /// # Errors
+    /// Where the database is damaged.
+    pub fn statements(&self, product: &str) -> Result<Vec<(String, u32)>, Error> {
+        let count = self.count(Section::Statements);
+        let mut text = Vec::new();
+        let mut order = |at: u32| -> Result<Ordering, Error> {
+            let record: Statement = self.record(at)?;
+            self.text_into(record.product, &mut text)?;
+            Ok(text.as_slice().cmp(product.as_bytes()))
+        };
+        let Some(found) = self.search(0, count, &mut order)? else { return Ok(Vec::new()) };
+        let mut first = found;
+        while first > 0 && found - first < STATEMENTS_MAX && order(first - 1)?.is_eq() {
+            first -= 1;
+        }
+        let mut out = Vec::new();
+        for at in first..count.min(first.saturating_add(STATEMENTS_MAX)) {
+            if !order(at)?.is_eq() {
+                break;
+            }
+            let record: Statement = self.record(at)?;
+            out.push((self.text(record.body)?, record.feed));
         }
         Ok(out)
     }

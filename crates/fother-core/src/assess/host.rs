@@ -1,20 +1,21 @@
 //! The four answers for every vulnerability of a host: vulnerable, fix published, fix installable here, fix in effect. Pure.
 
 use super::{
-    Class, Finding,
+    Class, Finding, Stated,
     in_use::{InUse, PackageUse},
     installed, package, release_name,
 };
 use crate::{
     Timestamp,
     advisory::{
-        Bytes, Day, Status,
+        Bytes, Day, Status, Urgency,
         format::Release,
         reader::{self, Database, Error, FeedInfo, ReleaseInfo, SupportInfo},
     },
     cvss::Score,
     inventory::Distribution,
     package::Installed,
+    vex::{self, apply::Weighed},
 };
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -107,6 +108,9 @@ pub struct HostFinding {
     pub version: String,
     /// Installed binary packages, sorted.
     pub packages: Vec<String>,
+    /// Where a language package stands, sorted: paths below the root. Empty for packages of the distribution.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<String>,
     /// First answer: what the vendor says.
     pub status: Status,
     /// Second answer: source version with the fix.
@@ -143,6 +147,11 @@ pub struct HostFinding {
     pub ssvc: crate::advisory::Ssvc,
     /// Exploitable over a network, as the vendor says.
     pub remote: bool,
+    /// The vendor's word on its severity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub urgency: Option<Urgency>,
+    /// The vendor suggests a reboot after the update.
+    pub reboot_suggested: bool,
     /// The vendor's remark.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub note: String,
@@ -175,6 +184,9 @@ pub struct Assessment {
     pub findings: Vec<HostFinding>,
     /// Ids that the vendor says a package is not affected by, though another feed says otherwise: `id source`.
     pub not_affected: Vec<String>,
+    /// What vendors and others state about packages here, and whether it counts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub statements: Vec<Weighed>,
     /// Packages with limited or ended support.
     pub unsupported: Vec<Unsupported>,
     /// Who has loaded code of packages that have findings; empty where it was not looked at.
@@ -220,6 +232,7 @@ pub fn host<B: Bytes>(db: &Database<B>, host: &Host<'_>) -> Result<Assessment, E
             continue;
         };
         let verdict = package(db, judge, &judged.source, &judged.version)?;
+        out.statements.extend(weighed(&verdict.stated, &judged.source, &judged.version, &feeds));
         out.unknown.extend(verdict.unknown);
         out.not_affected.extend(verdict.not_affected.iter().map(|id| format!("{id} {}", judged.source)));
         for finding in verdict.findings {
@@ -291,8 +304,25 @@ fn kernel_in_effect(
     if fixed_here { InEffect::AfterReboot } else { InEffect::NotInstalled }
 }
 
+/// A vendor's own statements, for the list of what was honoured.
+pub(super) fn weighed(stated: &[Stated], source: &str, version: &str, feeds: &[FeedInfo]) -> Vec<Weighed> {
+    let one = |stated: &Stated| Weighed {
+        id: stated.id.clone(),
+        product: format!("{source} {version}"),
+        status: vex::Status::NotAffected,
+        why: stated.why.clone(),
+        who: stated.who.clone(),
+        vendor: true,
+        document: stated.document.clone(),
+        from: feeds.get(usize::from(stated.feed)).map(|feed| feed.name.clone()).unwrap_or_default(),
+        honoured: stated.honoured,
+        because: if stated.honoured { String::new() } else { "the same feed also says that it is affected".into() },
+    };
+    stated.iter().map(one).collect()
+}
+
 /// One finding in words and numbers, without the answers that only a host can give.
-pub(super) fn plain(judged: &installed::Judged, packages: Vec<String>, finding: &Finding, feeds: &[FeedInfo]) -> HostFinding {
+pub(crate) fn plain(judged: &installed::Judged, packages: Vec<String>, finding: &Finding, feeds: &[FeedInfo]) -> HostFinding {
     let vuln = finding.vuln.as_ref();
     let first = finding.advisories.iter().map(|a| a.date).filter(|day| day.is_known()).min();
     let title = vuln.map(|v| v.title.clone()).filter(|title| !title.is_empty());
@@ -301,10 +331,16 @@ pub(super) fn plain(judged: &installed::Judged, packages: Vec<String>, finding: 
         title: title.or_else(|| finding.advisories.first().map(|a| a.summary.clone())).unwrap_or_default(),
         source: judged.source.clone(),
         version: judged.version.clone(),
-        packages,
+        places: Vec::new(),
         status: finding.status,
         fixed: finding.fixed.clone(),
-        installable: if finding.fixed.is_some() { Installable::Unknown } else { Installable::NotPublished },
+        installable: match (&finding.fixed, finding.paid) {
+            (None, _) => Installable::NotPublished,
+            // Published, but not for whoever has no subscription; that this host has one, its archives show.
+            (Some(_), true) => Installable::No { packages: packages.clone() },
+            (Some(_), false) => Installable::Unknown,
+        },
+        packages,
         in_effect: InEffect::NotInstalled,
         in_use: InUse::NotLooked,
         in_use_because: String::new(),
@@ -319,6 +355,8 @@ pub(super) fn plain(judged: &installed::Judged, packages: Vec<String>, finding: 
         exploits: vuln.map(|v| v.exploits.names()).unwrap_or_default(),
         ssvc: vuln.map(|v| v.ssvc).unwrap_or_default(),
         remote: finding.remote,
+        urgency: finding.urgency,
+        reboot_suggested: finding.reboot,
         note: finding.note.clone(),
         because: judged.because.clone(),
         feeds: finding.feeds.iter().filter_map(|at| feeds.get(usize::from(*at))).map(|feed| feed.name.clone()).collect(),
@@ -349,7 +387,10 @@ fn installable(
     finding: &Finding,
 ) -> Installable {
     let Some(fixed) = &finding.fixed else { return Installable::NotPublished };
-    let Some(offers) = host.offers else { return Installable::Unknown };
+    let Some(offers) = host.offers else {
+        let names = || binaries.iter().map(|binary| binary.name.clone()).collect();
+        return if finding.paid { Installable::No { packages: names() } } else { Installable::Unknown };
+    };
     let release = release_name(host.distribution).unwrap_or_default();
     let reaches = |offer: &&Offer| {
         let offered = installed::debian(&release, &offer.source, &offer.source_version);
@@ -443,13 +484,24 @@ pub(super) fn judge_feeds(release: &ReleaseInfo, now: Timestamp, days_max: Optio
     out.unknown.extend(reader::stale(&matter, Day::of(now), days_max));
     if release.record.coverage & Release::KNOWS_OPEN == 0 {
         out.unknown.push(format!(
-            "{}: vulnerabilities without a published fix are not known; only the tracker's JSON lists them (fother feeds update debian-tracker)",
-            release.name
+            "{}: vulnerabilities without a published fix are not known; {}",
+            release.name,
+            who_lists_open(&release.name)
         ));
     }
     for kind in ["kev", "epss"] {
         if !feeds.iter().any(|feed| feed.kind == kind) {
             out.unknown.push(format!("feed {kind}: there is none, so findings are not ranked by it"));
         }
+    }
+}
+
+/// Which feed lists vulnerabilities without a fix, for people.
+fn who_lists_open(release: &str) -> &'static str {
+    match release.split(':').next().unwrap_or_default() {
+        "debian" => "only the tracker's JSON lists them (fother feeds update debian-tracker)",
+        "Ubuntu" => "Ubuntu's own OSV records list them (fother feeds update osv-ubuntu)",
+        "Red Hat" => "Red Hat's VEX documents list them (fother feeds update redhat-vex)",
+        _ => "this vendor publishes fixes only",
     }
 }

@@ -1,73 +1,109 @@
-//! The order of everything in the file: sorted runs, texts that are searched together side by side. Pure.
+//! The order of everything in the file: sorted runs, texts that are searched together side by side. Writes to what it is given.
 
 use super::{Builder, intern::Moved};
 use fother_core::{
     Timestamp,
     advisory::format::{
-        Claim, DIGEST_AT, HEADER_BYTES, MAGIC, Package, Record, SECTION_BYTES, Section, Subject, Support, Text, VERSION, Vuln,
+        Claim, DIGEST_AT, HEADER_BYTES, MAGIC, Package, Record, SECTION_BYTES, Section, Statement, Subject, Support, TEXT_BYTES_MAX, Text,
+        VERSION, Vuln,
     },
 };
 use sha2::{Digest as _, Sha256};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
-/// The file under construction: sections one after the other.
-struct File {
-    bytes: Vec<u8>,
-    sections: Vec<(Section, usize, usize)>,
+/// Bytes that are gathered before they are written.
+const BLOCK_BYTES: usize = 64 << 10;
+
+/// What the file came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// SHA-256 of everything behind the header.
+    pub digest: [u8; 32],
+    /// Length of the file, in bytes.
+    pub bytes: u64,
 }
 
-impl File {
-    fn put<R: Record>(&mut self, records: impl Iterator<Item = R>) {
-        self.section(R::SECTION, |bytes| records.for_each(|record| record.put(bytes)));
+/// The file under construction: sections one after the other, written as they come, so that they are never all in memory.
+struct File<'a, W> {
+    out: &'a mut W,
+    block: Vec<u8>,
+    written: u64,
+    sections: Vec<(Section, u64, u64)>,
+}
+
+impl<'a, W: Read + Write + Seek> File<'a, W> {
+    /// Starts behind the header and the table of sections, which are written last.
+    fn begin(out: &'a mut W) -> io::Result<Self> {
+        let mut block = Vec::with_capacity(BLOCK_BYTES + TEXT_BYTES_MAX);
+        block.resize(HEADER_BYTES + SECTION_BYTES * Section::ALL.len(), 0);
+        out.seek(SeekFrom::Start(0))?;
+        Ok(Self { out, block, written: 0, sections: Vec::new() })
     }
 
-    fn section(&mut self, section: Section, fill: impl FnOnce(&mut Vec<u8>)) {
-        while !self.bytes.len().is_multiple_of(8) {
-            self.bytes.push(0);
+    fn at(&self) -> u64 {
+        self.written + self.block.len() as u64
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.write_all(&self.block)?;
+        self.written += self.block.len() as u64;
+        self.block.clear();
+        Ok(())
+    }
+
+    fn put<R: Record>(&mut self, records: impl Iterator<Item = R>) -> io::Result<()> {
+        self.section(R::SECTION, records, |record, bytes| record.put(bytes))
+    }
+
+    fn section<T>(&mut self, section: Section, parts: impl Iterator<Item = T>, put: impl Fn(T, &mut Vec<u8>)) -> io::Result<()> {
+        while !self.at().is_multiple_of(8) {
+            self.block.push(0);
         }
-        let from = self.bytes.len();
-        fill(&mut self.bytes);
-        self.sections.push((section, from, (self.bytes.len() - from) / section.record_bytes()));
+        let from = self.at();
+        for part in parts {
+            put(part, &mut self.block);
+            if self.block.len() >= BLOCK_BYTES {
+                self.flush()?;
+            }
+        }
+        self.sections.push((section, from, (self.at() - from) / section.record_bytes() as u64));
+        Ok(())
     }
 
-    fn seal(mut self, now: Timestamp) -> Result<Vec<u8>, String> {
+    fn seal(mut self, now: Timestamp) -> Result<Sealed, String> {
+        let failed = |error: io::Error| error.to_string();
+        self.flush().map_err(failed)?;
         self.sections.sort_by_key(|(section, ..)| *section as u32);
+        let mut table = Vec::with_capacity(SECTION_BYTES * self.sections.len());
         for (at, (section, offset, count)) in self.sections.iter().enumerate() {
-            let mut entry = Vec::with_capacity(SECTION_BYTES);
-            entry.extend((*section as u32).to_le_bytes());
-            entry.extend(u32::try_from(section.record_bytes()).map_err(|e| e.to_string())?.to_le_bytes());
-            entry.extend((*offset as u64).to_le_bytes());
-            entry.extend(u32::try_from(*count).map_err(|_| "a section is too large".to_owned())?.to_le_bytes());
-            entry.resize(SECTION_BYTES, 0);
-            let from = HEADER_BYTES + at * SECTION_BYTES;
-            self.bytes[from..from + SECTION_BYTES].copy_from_slice(&entry);
+            table.extend((*section as u32).to_le_bytes());
+            table.extend(u32::try_from(section.record_bytes()).map_err(|e| e.to_string())?.to_le_bytes());
+            table.extend(offset.to_le_bytes());
+            table.extend(u32::try_from(*count).map_err(|_| "a section is too large".to_owned())?.to_le_bytes());
+            table.resize(SECTION_BYTES * (at + 1), 0);
         }
-        let digest = Sha256::digest(&self.bytes[HEADER_BYTES..]);
-        let len = self.bytes.len() as u64;
-        self.bytes[..8].copy_from_slice(&MAGIC);
-        self.bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
-        self.bytes[12..16].copy_from_slice(&u32::try_from(self.sections.len()).unwrap_or(0).to_le_bytes());
-        self.bytes[16..24].copy_from_slice(&len.to_le_bytes());
-        self.bytes[24..32].copy_from_slice(&now.ms().to_le_bytes());
-        self.bytes[DIGEST_AT..DIGEST_AT + 32].copy_from_slice(&digest);
-        Ok(self.bytes)
+        let behind = SeekFrom::Start(HEADER_BYTES as u64);
+        self.out.seek(behind).and_then(|_| self.out.write_all(&table)).and_then(|()| self.out.seek(behind)).map_err(failed)?;
+        let mut hash = Sha256::new();
+        self.block.resize(BLOCK_BYTES, 0);
+        loop {
+            match self.out.read(&mut self.block).map_err(failed)? {
+                0 => break,
+                read => hash.update(&self.block[..read]),
+            }
+        }
+        let sealed = Sealed { digest: hash.finalize().into(), bytes: self.written };
+        let mut header = Vec::with_capacity(HEADER_BYTES);
+        header.extend(MAGIC);
+        header.extend(VERSION.to_le_bytes());
+        header.extend(u32::try_from(self.sections.len()).unwrap_or(0).to_le_bytes());
+        header.extend(sealed.bytes.to_le_bytes());
+        header.extend(now.ms().to_le_bytes());
+        debug_assert_eq!(header.len(), DIGEST_AT);
+        header.extend(sealed.digest);
+        self.out.seek(SeekFrom::Start(0)).and_then(|_| self.out.write_all(&header)).map_err(failed)?;
+        Ok(sealed)
     }
-}
-
-/// About the size of the file, so that it never grows while it is filled.
-fn size(builder: &Builder, strings: usize) -> usize {
-    let records = [
-        (Section::Feeds, builder.feeds.len()),
-        (Section::Releases, builder.releases.len()),
-        (Section::Packages, builder.packages.len()),
-        (Section::Claims, builder.claims.len()),
-        (Section::Advisories, builder.advisories.len()),
-        (Section::AdvisoryVulns, builder.advisory_vulns.len()),
-        (Section::Vulns, builder.vulns.len()),
-        (Section::Epss, builder.epss.len()),
-        (Section::Supports, builder.supports.len()),
-    ];
-    let tables = HEADER_BYTES + (SECTION_BYTES + 8) * Section::ALL.len();
-    strings + tables + records.iter().map(|(section, count)| section.record_bytes() * count).sum::<usize>()
 }
 
 /// Positions after sorting: `order` lists the old ones in their new order; the result maps old to new.
@@ -83,10 +119,18 @@ fn positions(len: usize) -> Vec<u32> {
     (0..u32::try_from(len).unwrap_or(u32::MAX)).collect()
 }
 
-pub(super) fn bytes(mut builder: Builder, now: Timestamp) -> Result<Vec<u8>, String> {
+pub(super) fn write<W: Read + Write + Seek>(builder: Builder, now: Timestamp, out: &mut W) -> Result<Sealed, String> {
+    let file = sections(builder, out).map_err(|error| error.to_string())?;
+    file.seal(now)
+}
+
+fn sections<W: Read + Write + Seek>(mut builder: Builder, out: &mut W) -> io::Result<File<'_, W>> {
     // What only building needs goes first: the peak of memory is here.
     (builder.package_index, builder.cve_index) = Default::default();
     (builder.other_index, builder.advisory_index, builder.release_index) = Default::default();
+    builder.apart_index = Default::default();
+    builder.statements.sort_by(|a, b| builder.text.get(a.product).as_bytes().cmp(builder.text.get(b.product).as_bytes()).then(a.cmp(b)));
+    builder.statements.dedup_by_key(|statement| (statement.product, statement.body));
     let mut releases = positions(builder.releases.len());
     releases.sort_by_key(|at| builder.text.get(builder.releases[*at as usize].name).as_bytes());
     let release_rank = ranks(&releases);
@@ -107,36 +151,47 @@ pub(super) fn bytes(mut builder: Builder, now: Timestamp) -> Result<Vec<u8>, Str
     builder.text = super::Interner::default();
     let vuln_rank = ranks(&vulns);
 
-    let mut file = File { bytes: Vec::with_capacity(size(&builder, heap.len())), sections: Vec::new() };
-    file.bytes.resize(HEADER_BYTES + SECTION_BYTES * Section::ALL.len(), 0);
-    file.section(Section::Strings, |bytes| bytes.extend(&heap));
+    let mut file = File::begin(out)?;
+    file.section(Section::Strings, heap.chunks(BLOCK_BYTES), |chunk, bytes| bytes.extend(chunk))?;
     drop(heap);
     file.put(builder.feeds.iter().map(|feed| {
         let place = |text| moved.place(text);
         fother_core::advisory::format::Feed { name: place(feed.name), kind: place(feed.kind), origin: place(feed.origin), ..*feed }
-    }));
-    put_packages(&mut file, &mut builder, &releases, &packages, &moved, &vuln_rank);
-    put_advisories(&mut file, &mut builder, &moved, &vuln_rank);
+    }))?;
+    put_packages(&mut file, &mut builder, &releases, &packages, &moved, &vuln_rank)?;
+    put_advisories(&mut file, &mut builder, &moved, &vuln_rank)?;
     file.put(vulns.iter().map(|at| {
         let vuln = &builder.vulns[*at as usize];
         Vuln { id: moved.place(vuln.id), vector: moved.place(vuln.vector), title: moved.place(vuln.title), ..*vuln }
-    }));
+    }))?;
     if !builder.epss.is_sorted_by_key(|epss| epss.key) {
         builder.epss.sort_by_key(|epss| epss.key);
     }
     builder.epss.dedup_by_key(|epss| epss.key);
-    file.put(builder.epss.iter().copied());
+    file.put(builder.epss.iter().copied())?;
     file.put(builder.supports.iter().map(|support| Support {
         release: release_rank[support.release as usize],
         pattern: moved.place(support.pattern),
         version: moved.place(support.version),
         note: moved.place(support.note),
         ended: support.ended,
-    }));
-    file.seal(now)
+    }))?;
+    file.put(builder.statements.iter().map(|statement| Statement {
+        product: moved.place(statement.product),
+        body: moved.place(statement.body),
+        ..*statement
+    }))?;
+    Ok(file)
 }
 
-fn put_packages(file: &mut File, builder: &mut Builder, releases: &[u32], packages: &[u32], moved: &Moved, vuln_rank: &[u32]) {
+fn put_packages<W: Read + Write + Seek>(
+    file: &mut File<'_, W>,
+    builder: &mut Builder,
+    releases: &[u32],
+    packages: &[u32],
+    moved: &Moved,
+    vuln_rank: &[u32],
+) -> io::Result<()> {
     let rank = ranks(packages);
     let mut claims = std::mem::take(&mut builder.claims);
     for (package, claim) in &mut claims {
@@ -165,7 +220,7 @@ fn put_packages(file: &mut File, builder: &mut Builder, releases: &[u32], packag
         end: place(claim.end),
         note: place(claim.note),
         ..*claim
-    }));
+    }))?;
     drop(claims);
     let mut first = 0;
     file.put(releases.iter().map(|at| {
@@ -176,15 +231,20 @@ fn put_packages(file: &mut File, builder: &mut Builder, releases: &[u32], packag
         release.package_count = u32::try_from(run).unwrap_or(u32::MAX);
         first += run;
         release
-    }));
+    }))?;
     file.put(packages.iter().zip(&runs).map(|(at, (claim_first, claim_count))| Package {
         name: place(builder.packages[*at as usize].1),
         claim_first: *claim_first,
         claim_count: *claim_count,
-    }));
+    }))
 }
 
-fn put_advisories(file: &mut File, builder: &mut Builder, moved: &Moved, vuln_rank: &[u32]) {
+fn put_advisories<W: Read + Write + Seek>(
+    file: &mut File<'_, W>,
+    builder: &mut Builder,
+    moved: &Moved,
+    vuln_rank: &[u32],
+) -> io::Result<()> {
     let mut closes = std::mem::take(&mut builder.advisory_vulns);
     for (_, vuln) in &mut closes {
         *vuln = vuln_rank[*vuln as usize];
@@ -207,6 +267,6 @@ fn put_advisories(file: &mut File, builder: &mut Builder, moved: &Moved, vuln_ra
             }
         })
         .collect();
-    file.put(advisories.into_iter());
-    file.section(Section::AdvisoryVulns, |bytes| closes.iter().for_each(|(_, vuln)| bytes.extend(vuln.to_le_bytes())));
+    file.put(advisories.into_iter())?;
+    file.section(Section::AdvisoryVulns, closes.iter(), |(_, vuln), bytes| bytes.extend(vuln.to_le_bytes()))
 }

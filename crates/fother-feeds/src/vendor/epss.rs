@@ -35,13 +35,13 @@ pub fn read(builder: &mut Builder, path: &Path) -> Result<Taken, String> {
     Ok(taken)
 }
 
-fn score(line: &str) -> Option<Epss> {
+pub(crate) fn score(line: &str) -> Option<Epss> {
     let (cve, rest) = line.split_once(',')?;
     Some(Epss { key: cve_key(cve)?, millionths: millionths(rest.split(',').next()?)? })
 }
 
 /// A decimal fraction from 0 to 1 in millionths; further digits are cut off.
-fn millionths(text: &str) -> Option<u32> {
+pub(crate) fn millionths(text: &str) -> Option<u32> {
     let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
     if !fraction.bytes().all(|b| b.is_ascii_digit()) {
         return None;

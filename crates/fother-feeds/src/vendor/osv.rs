@@ -7,6 +7,7 @@ use fother_core::{
         Day, Status, cve_key,
         format::{Claim, Release, Subject},
     },
+    assess::releases,
     version::scheme::Scheme,
 };
 use serde::Deserialize;
@@ -154,64 +155,100 @@ fn add(builder: &mut Builder, record: &Record<'_>) -> Result<(), String> {
     }
     for affected in &record.affected {
         if let Some(package) = &affected.package {
-            claims(builder, Subject::Advisory(advisory), package, affected)?;
+            claims(builder, Subject::Advisory(advisory), record, package, affected)?;
         }
     }
     Ok(())
 }
 
-/// The name of a release in the database, from an ecosystem's: Debian counts by codename there.
-fn release_name(ecosystem: &str) -> String {
-    let Some(version) = ecosystem.strip_prefix("Debian:") else { return ecosystem.to_owned() };
-    match fother_core::assess::debian_codename(version) {
-        Some(codename) => format!("debian:{codename}"),
-        None => ecosystem.to_owned(),
-    }
-}
-
-fn claims(builder: &mut Builder, subject: Subject, package: &Package<'_>, affected: &Affected<'_>) -> Result<(), String> {
+fn claims(
+    builder: &mut Builder,
+    subject: Subject,
+    record: &Record<'_>,
+    package: &Package<'_>,
+    affected: &Affected<'_>,
+) -> Result<(), String> {
     let scheme = Scheme::of_ecosystem(&package.ecosystem);
-    let release = builder.release(&release_name(&package.ecosystem), scheme)?;
+    let (release, paid) = releases::of_ecosystem(&package.ecosystem);
+    let release = builder.release(&release, scheme)?;
     let distribution = package.ecosystem.contains(':');
-    builder.covers(release, if distribution { Release::KNOWS_FIXED } else { Release::KNOWS_FIXED | Release::KNOWS_OPEN });
+    // Of distributions, only Ubuntu's own records by CVE list what has no fix yet.
+    let open = !distribution || record.id.starts_with("UBUNTU-CVE-");
+    builder.covers(release, if open { Release::KNOWS_FIXED | Release::KNOWS_OPEN } else { Release::KNOWS_FIXED });
     let name = fother_core::assess::package_name(&package.ecosystem, &package.name);
+    let name = match module(record, affected).filter(|_| scheme == Scheme::Rpm) {
+        Some(module) => releases::key(&module, false, &name),
+        None => name,
+    };
     let package = builder.package(release, &name)?;
+    let words = Place { package, subject, paid, until_fixed: distribution };
     let mut ranged = false;
     for range in affected.ranges.iter().flatten().filter(|range| range.kind != "GIT") {
         ranged = true;
-        ranges(builder, package, subject, &range.events)?;
+        ranges(builder, &words, &range.events)?;
     }
     let versions = affected.versions.as_deref().unwrap_or_default();
     if !ranged || scheme == Scheme::Opaque {
         for version in versions.iter().take(VERSIONS_MAX) {
-            let exact = Statement { introduced: version, end: "", status: Status::Open, flags: Claim::EXACT, note: "" };
-            builder.claim(package, subject, &exact)?;
+            words.say(builder, Statement { introduced: version, end: "", status: Status::Open, flags: Claim::EXACT, note: "" })?;
         }
         if !ranged && versions.is_empty() {
-            builder.claim(package, subject, &Statement { status: Status::Open, ..Statement::fixed("") })?;
+            words.say(builder, Statement { status: Status::Open, ..Statement::fixed("") })?;
         }
     }
     Ok(())
 }
 
+/// The stream that a modular rpm is of: its versions say that it is of one, the record's words say of which (`nodejs:18 security update`).
+fn module(record: &Record<'_>, affected: &Affected<'_>) -> Option<String> {
+    let mut events = affected.ranges.iter().flatten().flat_map(|range| &range.events);
+    if !events.any(|event| event.fixed.as_deref().is_some_and(|version| version.contains(".module"))) {
+        return None;
+    }
+    record
+        .summary
+        .split_whitespace()
+        .find(|word| word.split_once(':').is_some_and(|(name, stream)| !name.is_empty() && !stream.is_empty()))
+        .map(str::to_owned)
+}
+
+/// Of what a range speaks.
+struct Place {
+    package: u32,
+    subject: Subject,
+    paid: Option<&'static str>,
+    until_fixed: bool,
+}
+
+impl Place {
+    fn say(&self, builder: &mut Builder, statement: Statement<'_>) -> Result<(), String> {
+        let note = self.paid.filter(|_| statement.status == Status::Fixed).map(|what| format!("fix needs {what}")).unwrap_or_default();
+        let mut flags = statement.flags;
+        flags |= if note.is_empty() { 0 } else { Claim::PAID };
+        // One archive has no fix; another of the same release may.
+        let open = statement.status == Status::Open && statement.introduced.is_empty() && statement.end.is_empty();
+        flags |= if open && self.until_fixed { Claim::UNTIL_FIXED } else { 0 };
+        builder.claim(self.package, self.subject, &Statement { flags, note: &note, ..statement })
+    }
+}
+
 /// `introduced`, then `fixed` or `last_affected` or nothing, any number of times.
-fn ranges(builder: &mut Builder, package: u32, subject: Subject, events: &[Event<'_>]) -> Result<(), String> {
+fn ranges(builder: &mut Builder, words: &Place, events: &[Event<'_>]) -> Result<(), String> {
     let mut open: Option<&str> = None;
     for event in events {
         if let Some(introduced) = &event.introduced {
             if let Some(introduced) = open.replace(if introduced == "0" { "" } else { introduced }) {
-                builder.claim(package, subject, &Statement { introduced, ..Statement { status: Status::Open, ..Statement::fixed("") } })?;
+                words.say(builder, Statement { introduced, ..Statement { status: Status::Open, ..Statement::fixed("") } })?;
             }
         } else if let Some(fixed) = &event.fixed {
-            builder.claim(package, subject, &Statement { introduced: open.take().unwrap_or_default(), ..Statement::fixed(fixed) })?;
+            words.say(builder, Statement { introduced: open.take().unwrap_or_default(), ..Statement::fixed(fixed) })?;
         } else if let Some(last) = &event.last_affected {
             let introduced = open.take().unwrap_or_default();
-            let statement = Statement { introduced, end: last, status: Status::Open, flags: Claim::LAST_AFFECTED, note: "" };
-            builder.claim(package, subject, &statement)?;
+            words.say(builder, Statement { introduced, end: last, status: Status::Open, flags: Claim::LAST_AFFECTED, note: "" })?;
         }
     }
     if let Some(introduced) = open {
-        builder.claim(package, subject, &Statement { introduced, end: "", status: Status::Open, flags: 0, note: "" })?;
+        words.say(builder, Statement { introduced, end: "", status: Status::Open, flags: 0, note: "" })?;
     }
     Ok(())
 }

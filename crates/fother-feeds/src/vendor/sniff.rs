@@ -23,6 +23,9 @@ pub fn kind(path: &Path) -> Result<Kind, String> {
     }
     let text = String::from_utf8_lossy(&head);
     let first = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    if let Some(kind) = of_xml(&text) {
+        return kind;
+    }
     if first.starts_with('{') || first.starts_with('[') && !is_list_head(first) {
         return of_json(path, &text, &name);
     }
@@ -60,6 +63,7 @@ fn by_name(name: &str, text: &str) -> Result<Kind, String> {
         ("exploitdb", Kind::ExploitDb),
         ("exploit-db", Kind::ExploitDb),
         ("files_exploits", Kind::ExploitDb),
+        ("vulncheck", Kind::Exploited),
     ];
     let few_columns = text.lines().next().unwrap_or_default().matches(',').count() < 3 || name.contains("files_exploits");
     let kind = names.into_iter().find(|(word, _)| name.contains(word)).map(|(_, kind)| kind);
@@ -73,10 +77,62 @@ fn of_document(path: &Path) -> Result<Kind, String> {
         found = of_object(bytes);
         Ok(false)
     })?;
+    if found.is_err() {
+        input::members(path, &[".yml", ".yaml"], |_, bytes| {
+            let document = std::str::from_utf8(bytes).ok().and_then(|text| fother_core::yaml::parse(text).ok());
+            let advisory = document.is_some_and(|document| super::rubysec::is_advisory(&document));
+            if advisory {
+                found = Ok(Kind::Rubysec);
+            }
+            Ok(!advisory)
+        })?;
+    }
     found
 }
 
+/// XML: an updateinfo, or a file that stands beside one.
+fn of_xml(text: &str) -> Option<Result<Kind, String>> {
+    let start = text.trim_start_matches('\u{feff}').trim_start();
+    if !start.starts_with('<') {
+        return None;
+    }
+    let root = start.match_indices('<').map(|(at, _)| &start[at + 1..]).find(|rest| !rest.starts_with(['?', '!']));
+    let name: String = root.unwrap_or_default().chars().take_while(|c| c.is_alphanumeric() || "_-:".contains(*c)).collect();
+    Some(match name.as_str() {
+        "updates" => Ok(Kind::Updateinfo),
+        "repomd" => Err("it is a repository's index; the updateinfo beside it is what is taken in".into()),
+        _ => Err("its XML is no feed that is known".into()),
+    })
+}
+
+/// What large documents are told by, without reading them as a whole: words that only this form has.
+fn of_words(bytes: &[u8]) -> Option<Result<Kind, String>> {
+    let has = |word: &str| memchr::memmem::find(bytes, word.as_bytes()).is_some();
+    if has("\"csaf_version\"") && has("\"document\"") {
+        return Some(Ok(Kind::Csaf));
+    }
+    if has("\"@context\"") && has("openvex.dev/ns") {
+        return Some(Ok(Kind::OpenVex));
+    }
+    if has("\"bomFormat\"") && has("\"CycloneDX\"") {
+        // The key, not a mention of it.
+        let carries = serde_json::from_slice::<Carries>(bytes).is_ok_and(|carries| !carries.vulnerabilities.is_empty());
+        let why = "it is an SBOM without vulnerabilities; assess it with `fother scan --file`";
+        return Some(if carries { Ok(Kind::CyclonedxVex) } else { Err(why.into()) });
+    }
+    None
+}
+
+#[derive(serde::Deserialize)]
+struct Carries {
+    #[serde(default)]
+    vulnerabilities: Vec<serde::de::IgnoredAny>,
+}
+
 fn of_object(bytes: &[u8]) -> Result<Kind, String> {
+    if let Some(kind) = of_words(bytes) {
+        return kind;
+    }
     let value: Value = serde_json::from_slice(bytes).map_err(|error| format!("it is no JSON: {error}"))?;
     if value["dataType"] == "CVE_RECORD" {
         return Ok(Kind::Cve);
@@ -86,6 +142,10 @@ fn of_object(bytes: &[u8]) -> Result<Kind, String> {
     }
     if value["vulnerabilities"][0]["cveID"].is_string() {
         return Ok(Kind::Kev);
+    }
+    let first = value.as_object().and_then(|map| map.values().next());
+    if first.is_some_and(|entry| entry["vulnerable"].is_string() && entry["patched"].is_string()) {
+        return Ok(Kind::NodejsCore);
     }
     Err("its JSON is no feed that is known".into())
 }
@@ -97,6 +157,12 @@ fn of_json(path: &Path, text: &str, name: &str) -> Result<Kind, String> {
     }
     if text.contains("\"cveID\"") && text.contains("\"dateAdded\"") {
         return Ok(Kind::Kev);
+    }
+    if text.contains("\"csaf_version\"") && text.contains("\"document\"") {
+        return Ok(Kind::Csaf);
+    }
+    if text.contains("\"secfixes\"") && text.contains("\"pkg\"") {
+        return Ok(Kind::AlpineSecdb);
     }
     if text.contains("\"releases\"") && text.contains("\"repositories\"") && text.contains("\"CVE-") {
         return Ok(Kind::DebianTracker);

@@ -40,6 +40,7 @@ pub(super) fn options(dir: &Path) -> ServerOptions {
         approvers: trust(),
         agent_listener: bind(),
         agent_names: vec!["127.0.0.1".to_owned()],
+        advisories: dir.join("advisories.db"),
         web_listener: Some(bind()),
     }
 }

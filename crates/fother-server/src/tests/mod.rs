@@ -1,5 +1,6 @@
 //! The server from outside and inside: scripted agents, restarts, kills. Touches temporary directories and loopback.
 
+mod affected;
 mod archives;
 mod door;
 mod fleet;

@@ -30,7 +30,8 @@ pub enum Feeds {
         #[arg(required_unless_present = "offered")]
         paths: Vec<PathBuf>,
         /// What the files are: debian-tracker, debian-list, osv, kev, epss, cve, debian-dates, ubuntu-dates, debian-support-ended,
-        /// debian-support-limited, metasploit, nuclei, exploit-db.
+        /// debian-support-limited, metasploit, nuclei, exploit-db, csaf, openvex, cyclonedx-vex, updateinfo, alpine-secdb, exploited
+        /// (CVEs that another catalogue than CISA's knows).
         #[arg(long)]
         kind: Option<String>,
         /// What `fother feeds update` fetched, with origins and kinds.

@@ -7,9 +7,15 @@ use std::path::PathBuf;
 /// `fother host …`.
 #[derive(Debug, Subcommand)]
 pub enum Host {
-    /// All hosts.
-    #[command(after_help = "Example:\n  fother host ls --format json")]
-    Ls,
+    /// All hosts, or those that a vulnerability, an advisory or a package version is on.
+    #[command(
+        after_help = "Examples:\n  fother host ls --format json\n  fother host ls --affected CVE-2026-45447\n  fother host ls --affected 'openssl<3.0.20'\n  fother host ls --affected DSA-6001-1"
+    )]
+    Ls {
+        /// Only hosts that this is on: a vulnerability, an advisory, or a binary or source package with `<`, `<=`, `=`, `>=`, `>` and a version.
+        #[arg(long, value_name = "CVE|ADVISORY|PACKAGE[<VERSION]")]
+        affected: Option<String>,
+    },
     /// One host.
     #[command(after_help = "Example:\n  fother host show web-1")]
     Show {
@@ -62,7 +68,9 @@ pub enum Archive {
 #[derive(Debug, Subcommand)]
 pub enum Plan {
     /// Let hosts resolve, group them, name the result.
-    #[command(after_help = "Examples:\n  fother plan new web\n  fother plan new web --exclude lab-site")]
+    #[command(
+        after_help = "Examples:\n  fother plan new web\n  fother plan new web --exclude lab-site\n  fother plan new web --due-within 14d\n  fother plan new web --risk 90%"
+    )]
     New {
         /// Group of the policy.
         group: String,
@@ -72,6 +80,18 @@ pub enum Plan {
         /// Why they are left out.
         #[arg(long, default_value = "left out by the author")]
         because: String,
+        /// Take only what is due within this time: 14d, 2w.
+        #[arg(long, conflicts_with = "risk")]
+        due_within: Option<fother_core::rank::select::Days>,
+        /// Take only what removes this share of the expected risk, the riskiest first: 90%.
+        #[arg(long)]
+        risk: Option<fother_core::rank::select::Percent>,
+        /// Database of advisories, for scores; without one, changelogs of signed packages are all that is known.
+        #[arg(long, env = "FOTHER_DB")]
+        db: Option<PathBuf>,
+        /// Whether the group is reachable from the internet.
+        #[arg(long, value_parser = ["yes", "no"])]
+        exposed: Option<String>,
         /// Whether to do it.
         #[command(flatten)]
         sure: Sure,

@@ -35,7 +35,7 @@ pub fn run(context: &Context, arguments: &Explain) -> Result<u8, Failure> {
     let assessment = if foreign::is_there(&root) {
         judge.quick(&root)?.assessment
     } else {
-        scan::scan(&root, None, Some(&judge))?.assessment.unwrap_or_default()
+        scan::scan(&root, &scan::Wanted { judge: Some(&judge), ..scan::Wanted::default() })?.assessment.unwrap_or_default()
     };
     let what = arguments.what.as_str();
     let vuln = database.vuln_by_id(what)?;
@@ -57,14 +57,14 @@ pub fn run(context: &Context, arguments: &Explain) -> Result<u8, Failure> {
             let names: Vec<&String> = mine.iter().flat_map(|finding| &finding.packages).collect();
             let in_use: Vec<_> = assessment.in_use.iter().filter(|one| names.contains(&&one.package)).collect();
             let data = json!({"what": what, "findings": owned, "queue": queue, "not_affected": cleared, "in_use": in_use});
-            findings::envelope("explain", &data, &assessment.unknown, Some(&assessment), None)?;
+            findings::envelope("explain", &data, &assessment.unknown, Some(&assessment), None, None)?;
         }
         Format::Table => {
             if let Some(vuln) = &vuln {
                 facts(vuln);
                 elsewhere(&database, what)?;
             }
-            mine.iter().for_each(|finding| derivation(finding));
+            mine.iter().for_each(|finding| derivation(finding, Day::of(judge.now)));
             let mut sources: BTreeMap<&str, BTreeSet<&String>> = BTreeMap::new();
             for finding in &mine {
                 sources.entry(finding.source.as_str()).or_default().extend(&finding.packages);
@@ -134,7 +134,7 @@ fn in_use(assessment: &Assessment, source: &str, packages: &BTreeSet<&String>) {
     }
 }
 
-fn derivation(finding: &HostFinding) {
+fn derivation(finding: &HostFinding, today: Day) {
     println!("\n{} in {} {}", finding.id, finding.source, finding.version);
     line("installed as", finding.packages.join(", "));
     if !finding.because.is_empty() {
@@ -151,15 +151,20 @@ fn derivation(finding: &HostFinding) {
     if !finding.in_use_because.is_empty() {
         line("in use?", &finding.in_use_because);
     }
-    let (chance, why) = rank::chance(finding);
-    line("chance", format!("{}.{:02} %: {why}", chance / 10_000, chance % 10_000 / 100));
+    let chance = rank::chance(finding, today);
+    line("chance", format!("{}: {}", rank::percent(chance.millionths), chance.why));
+    for point in &chance.lines {
+        line("", format!("{:>3} {}{}", point.points, point.what, if point.missing { " (missing: the stricter answer)" } else { "" }));
+    }
+    let impact = finding.cvss.map_or("no CVSS score, taken as 8.0".into(), |score| format!("CVSS {score}"));
+    line("risk", format!("{}: chance × impact ({impact})", rank::percent(rank::risk(finding, today))));
     line("says who", finding.feeds.join(", "));
 }
 
 fn update(update: &Update) {
     println!("\nupdate {} {} → {}", update.source, update.from, update.to.as_deref().unwrap_or("none"));
     line("closes", update.closes.len());
-    line("removes risk", format!("{}.{:02} %", update.risk_millionths / 10_000, update.risk_millionths % 10_000 / 100));
+    line("removes risk", rank::percent(update.risk_millionths));
     update.reasons.iter().for_each(|reason| line("because", reason));
     if let Some(deadline) = &update.deadline {
         line(

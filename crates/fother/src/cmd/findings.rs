@@ -1,6 +1,6 @@
 //! Findings on the screen and in files: the ranked queue, other tools' forms, what a pipeline fails on.
 
-use super::{Context, feeds};
+use super::{Context, feeds, vex};
 use crate::{
     cli::Scan,
     failure::{FINE, Failure, NO, REFUSED, UNKNOWN, USAGE},
@@ -9,17 +9,28 @@ use crate::{
 use fother_core::{
     advisory::{Day, reader::Database},
     assess::{
-        Class, components,
+        Class,
         host::{Assessment, HostFinding, Installable},
     },
     cvss::Severity,
     inventory::Distribution,
-    rank::{self, Asset, Queue, Update, rules::Pack},
+    rank::{
+        self, Asset, Queue, Update,
+        budget::{self, Budget, Choice},
+        rules::Pack,
+    },
     report::{self, Subject},
     sbom::{self, Component, Sbom},
+    vex::subject,
 };
 use fother_feeds::database::{self, Blocks};
-use fother_host::{findings::Judge, image::About, root::Root, scan::clock};
+use fother_host::{
+    findings::Judge,
+    image::About,
+    languages,
+    root::Root,
+    scan::{Languages, clock},
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, path::Path};
@@ -60,26 +71,60 @@ pub fn queue(assessment: &Assessment, exposed: Option<&str>) -> Result<Queue, Fa
     Ok(rank::queue(&assessment.findings, asset(exposed), &packs, Day::of(clock())))
 }
 
-/// `fother scan --advisories-only`.
+/// `fother scan --advisories-only`, and roots of other package managers than dpkg.
 pub fn advisories_only(
     context: &Context,
     arguments: &Scan,
     root: &Root,
     judge: Option<&Judge<'_>>,
+    with_languages: bool,
     image: Option<About>,
 ) -> Result<u8, Failure> {
     let judge = judge.ok_or_else(no_database)?;
     let mut found = judge.quick(root).map_err(|error| super::scan::unreadable(root, &error))?;
     found.assessment.unknown.extend(image.iter().flat_map(|image| image.unknown.iter().cloned()));
     let title = format!("{} {} ({}), {} packages", found.distribution.id, found.distribution.version, found.architecture, found.installed);
-    let title = image.as_ref().map_or(title.clone(), |image| format!("{title}\n{}", image_line(image)));
-    show(
-        context,
-        arguments,
-        &Judged { distribution: &found.distribution, packages: &found.packages, assessment: &found.assessment },
-        &title,
-        image.as_ref(),
-    )
+    let walked = with_languages.then(|| {
+        let owned = languages::Owned::of_others(root);
+        let mut walked = languages::find(root, &owned);
+        walked.unknown.extend(owned.unknown);
+        walked
+    });
+    if let Some(walked) = &walked {
+        found.assessment.unknown.extend(walked.unknown.iter().cloned());
+        judge.add(&found.distribution, &walked.components, &mut found.assessment)?;
+        found.packages.extend(walked.components.iter().cloned());
+    }
+    let languages = walked.as_ref().map(Languages::of);
+    let head = Head { title: &title, image: image.as_ref(), languages: languages.as_ref() };
+    let judged = Judged { distribution: &found.distribution, packages: &found.packages, assessment: &found.assessment };
+    show(context, arguments, &judged, &head)
+}
+
+/// A root without any package database: its language packages are assessed all the same, and what is missing is named.
+/// Where there are none either, `unreadable` says why there is no answer.
+pub fn without_packages(
+    context: &Context,
+    arguments: &Scan,
+    root: &Root,
+    judge: Option<&Judge<'_>>,
+    (unreadable, image): (Failure, Option<About>),
+) -> Result<u8, Failure> {
+    let Some(judge) = judge else { return Err(unreadable) };
+    let walked = languages::find(root, &languages::Owned::default());
+    if walked.components.is_empty() {
+        return Err(unreadable);
+    }
+    let mut assessment = judge.nothing()?;
+    assessment.unknown.extend(image.iter().flat_map(|image| image.unknown.iter().cloned()));
+    assessment.unknown.extend(walked.unknown.iter().cloned());
+    assessment.unknown.push(unreadable.what.clone());
+    let distribution = fother_host::inventory::distribution(root);
+    judge.add(&distribution, &walked.components, &mut assessment)?;
+    let title = format!("{}: no packages of a distribution", root.path().display());
+    let languages = Languages::of(&walked);
+    let head = Head { title: &title, image: image.as_ref(), languages: Some(&languages) };
+    show(context, arguments, &Judged { distribution: &distribution, packages: &walked.components, assessment: &assessment }, &head)
 }
 
 /// An image in one line.
@@ -89,18 +134,36 @@ pub fn image_line(image: &About) -> String {
     format!("image {} ({}{platform}{layers})", image.digest, image.form)
 }
 
-/// Reads an SBOM or a lock file; what it is, is told by its content or its name.
+/// Language packages for people.
+pub fn print_languages(found: &Languages) {
+    let counts = if found.counts.is_empty() { "none" } else { &found.counts };
+    println!("\nlanguage packages: {counts}; {} files of others belong to packages of the distribution", found.of_packages);
+    for why in found.left_out.iter().take(LINES_MAX) {
+        println!("  left out: {}", fother_core::text::printable(why, 200));
+    }
+}
+
+/// Reads an SBOM, a lock file or a source tree's lock files; what it is, is told by its content or its name.
 pub fn read_document(file: &Path) -> Result<Sbom, Failure> {
-    let failed =
-        |why: String| Failure::new(USAGE, format!("{}: {why}", file.display()), "name a CycloneDX or SPDX document or a lock file");
+    let failed = |why: String| {
+        Failure::new(USAGE, format!("{}: {why}", file.display()), "name a CycloneDX or SPDX document, a lock file or a source tree")
+    };
     let left_out = |why| Failure::new(UNKNOWN, format!("{} {why}", file.display()), "nothing of it is reported");
     fother_feeds::reading::begin(&file.display().to_string()).map_err(left_out)?;
-    if std::fs::metadata(file).map_err(|error| failed(error.to_string()))?.len() > sbom::DOCUMENT_BYTES_MAX as u64 {
+    let metadata = std::fs::metadata(file).map_err(|error| failed(error.to_string()))?;
+    if metadata.is_dir() {
+        let tree = Root::open(file).map_err(|error| failed(error.to_string()))?;
+        return languages::lock_files(&tree).map_err(failed);
+    }
+    if !metadata.is_file() {
+        return Err(failed("it is neither a file nor a directory".into()));
+    }
+    if metadata.len() > sbom::DOCUMENT_BYTES_MAX as u64 {
         return Err(failed(format!("larger than {} bytes", sbom::DOCUMENT_BYTES_MAX)));
     }
     let bytes = std::fs::read(file).map_err(|error| failed(error.to_string()))?;
     let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let read = if sbom::lock::NAMES.contains(&name) { sbom::lock::parse(name, &bytes) } else { sbom::parse(&bytes) };
+    let read = if sbom::lock::is_known(name) { sbom::lock::parse(name, &bytes) } else { sbom::parse(&bytes) };
     read.map_err(failed)
 }
 
@@ -110,8 +173,15 @@ pub fn document(context: &Context, arguments: &Scan, file: &Path) -> Result<u8, 
     let read = read_document(file)?;
     let title = format!("{}, {} components", read.form, read.components.len());
     let packages = read.components.clone();
-    let (distribution, assessment) = components::document(&database, read, clock(), arguments.feed_max_age)?;
-    show(context, arguments, &Judged { distribution: &distribution, packages: &packages, assessment: &assessment }, &title, None)
+    // What the document says about itself, so that statements on a whole find it.
+    let given = vex::given(arguments, subject::of_document(&std::fs::read(file)?))?;
+    let (distribution, assessment) = vex::document(&database, read, clock(), arguments.feed_max_age, &given)?;
+    show(
+        context,
+        arguments,
+        &Judged { distribution: &distribution, packages: &packages, assessment: &assessment },
+        &Head { title: &title, image: None, languages: None },
+    )
 }
 
 /// What asks for findings needs a database.
@@ -130,8 +200,15 @@ pub struct Judged<'a> {
     pub assessment: &'a Assessment,
 }
 
+/// What stands above findings.
+struct Head<'a> {
+    title: &'a str,
+    image: Option<&'a About>,
+    languages: Option<&'a Languages>,
+}
+
 /// Prints findings that stand alone, in the form that was asked for.
-fn show(context: &Context, arguments: &Scan, judged: &Judged<'_>, title: &str, image: Option<&About>) -> Result<u8, Failure> {
+fn show(context: &Context, arguments: &Scan, judged: &Judged<'_>, head: &Head<'_>) -> Result<u8, Failure> {
     let assessment = judged.assessment;
     let queue = queue(assessment, arguments.exposed.as_deref())?;
     let new = fails(assessment, &queue, arguments)?;
@@ -141,14 +218,21 @@ fn show(context: &Context, arguments: &Scan, judged: &Judged<'_>, title: &str, i
         match context.format {
             Format::Json => {
                 let mut data = json!({"distribution": judged.distribution, "packages": judged.packages, "assessment": assessment});
-                if let Some(image) = image {
+                if let Some(image) = head.image {
                     data["image"] = json!(image);
                 }
-                envelope("scan", &data, &assessment.unknown, Some(assessment), Some(&queue))?;
+                if let Some(languages) = head.languages {
+                    data["languages"] = serde_json::to_value(languages)?;
+                }
+                let choice = chosen(&queue, arguments);
+                envelope("scan", &data, &assessment.unknown, Some(assessment), Some(&queue), choice.as_ref())?;
             }
             Format::Table => {
-                title.lines().for_each(|line| println!("{}", fother_core::text::printable(line, 200)));
+                println!("{}", fother_core::text::printable(head.title, 200));
+                head.image.iter().for_each(|image| println!("{}", fother_core::text::printable(&image_line(image), 200)));
+                head.languages.iter().for_each(|found| print_languages(found));
                 print(assessment, &queue);
+                chosen(&queue, arguments).iter().for_each(print_chosen);
                 for why in assessment.unknown.iter().take(LINES_MAX) {
                     println!("could not tell: {}", fother_core::text::printable(why, 300));
                 }
@@ -167,11 +251,15 @@ pub fn envelope<T: Serialize>(
     unknown: &[String],
     assessment: Option<&Assessment>,
     queue: Option<&Queue>,
+    choice: Option<&Choice>,
 ) -> Result<(), Failure> {
     let feeds = assessment.map(|a| a.feeds.as_slice()).unwrap_or_default();
     let mut data = serde_json::to_value(data)?;
     if let (Some(queue), Some(object)) = (queue, data.as_object_mut()) {
         object.insert("queue".into(), serde_json::to_value(queue)?);
+        if let Some(choice) = choice {
+            object.insert("budget".into(), serde_json::to_value(choice)?);
+        }
     }
     let value = json!({"schema": format!("fother.{noun}/1"), "data": data, "unknown": unknown, "feeds": feeds, "errors": []});
     println!("{}", serde_json::to_string_pretty(&value)?);
@@ -266,6 +354,35 @@ pub fn say(new: &[String]) {
     }
 }
 
+/// What of the queue fits the budget, where one is given.
+pub fn chosen(queue: &Queue, arguments: &Scan) -> Option<Choice> {
+    let windows = arguments.budget.as_ref()?;
+    let budget = Budget { windows_s: windows.0.clone(), reboots: arguments.reboots };
+    Some(budget::choose(&budget::candidates(&queue.updates), &budget))
+}
+
+/// What fits the budget, for people.
+pub fn print_chosen(choice: &Choice) {
+    println!(
+        "\nin the budget: {} updates in {} min, {} reboots; they remove {} of {} expected risk (times are estimates, not rehearsed)",
+        choice.taken.len(),
+        choice.seconds.div_ceil(60),
+        choice.reboots,
+        rank::percent(choice.removed),
+        rank::percent(choice.total)
+    );
+    for taken in choice.taken.iter().take(LINES_MAX) {
+        println!("  window {}: {}: {}", taken.window, taken.name, taken.why);
+    }
+    for left in choice.left.iter().take(LINES_MAX) {
+        println!("  left out: {}: {}", left.name, fother_core::text::printable(&left.why, 200));
+    }
+    let more = choice.taken.len().saturating_sub(LINES_MAX) + choice.left.len().saturating_sub(LINES_MAX);
+    if more > 0 {
+        println!("  … and {more} more (--format json has all)");
+    }
+}
+
 /// The queue for people.
 pub fn print(assessment: &Assessment, queue: &Queue) {
     let count = |wanted: &dyn Fn(&HostFinding) -> bool| assessment.findings.iter().filter(|f| wanted(f)).count();
@@ -289,11 +406,13 @@ pub fn print(assessment: &Assessment, queue: &Queue) {
     let open: Vec<&HostFinding> = assessment.findings.iter().filter(|finding| finding.fixed.is_none()).collect();
     for finding in open.iter().take(LINES_MAX) {
         let title = fother_core::text::printable(&finding.title, 80);
-        println!("no fix: {} in {} {}: {} ({title})", finding.id, finding.source, finding.version, report::action(finding));
+        let note = if finding.note.is_empty() { String::new() } else { format!(" [{}]", fother_core::text::printable(&finding.note, 100)) };
+        println!("no fix: {} in {} {}: {} ({title}){note}", finding.id, finding.source, finding.version, report::action(finding));
     }
     if open.len() > LINES_MAX {
         println!("  … and {} more without a fix (--format json has all)", open.len() - LINES_MAX);
     }
+    vex::print(assessment);
     for line in &assessment.unsupported {
         println!("support of {}: {}", line.source, fother_core::text::printable(&line.why, 160));
     }
@@ -319,7 +438,7 @@ fn row(at: usize, update: &Update) -> Vec<String> {
         update.source.clone(),
         update.to.clone().unwrap_or_default(),
         update.closes.len().to_string(),
-        format!("{:.2} %", f64::from(u32::try_from(update.risk_millionths).unwrap_or(u32::MAX)) / 10_000.0),
+        rank::percent(update.risk_millionths),
         due,
         installable,
         update.reasons.first().cloned().unwrap_or_default(),

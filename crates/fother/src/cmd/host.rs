@@ -1,5 +1,7 @@
 //! `fother host`: who is in the fleet.
 
+mod affected;
+
 use super::{Context, status::text};
 use crate::{
     cli::Host,
@@ -14,7 +16,8 @@ use serde_json::{Value, json};
 pub fn run(context: &Context, verb: Host) -> Result<u8, Failure> {
     let client = context.client()?;
     match verb {
-        Host::Ls => list(context, &client),
+        Host::Ls { affected: None } => list(context, &client),
+        Host::Ls { affected: Some(what) } => affected::run(context, &client, &what),
         Host::Show { host } => show(context, &client, &host),
         Host::Token { labels, sure } => {
             let mut map = serde_json::Map::new();

@@ -1,20 +1,24 @@
 //! One door for everything that can be assessed or compared: a root, an SBOM, a lock file, an inventory, a saved scan.
 
-use super::findings;
+use super::{findings, vex};
 use crate::failure::{FAILED, Failure, USAGE};
 use fother_core::{
     Timestamp,
     advisory::{Day, reader::Database},
-    assess::{
-        components,
-        host::{self, Assessment, Host},
-    },
+    assess::host::{self, Assessment, Host},
     diff::{Item, Side},
     inventory::{Distribution, INVENTORY_BYTES_MAX, Inventory},
     sbom::Component,
+    vex::apply::{self, Given},
 };
 use fother_feeds::database::Blocks;
-use fother_host::{findings::Judge, foreign, root::Root, scan};
+use fother_host::{
+    findings::Judge,
+    foreign,
+    languages::{self, Owned},
+    root::Root,
+    scan,
+};
 use serde::Deserialize as _;
 use serde_json::Value;
 use std::{collections::BTreeMap, path::Path};
@@ -114,16 +118,24 @@ fn own_json(path: &Path, bytes: u64) -> Result<Option<Value>, Failure> {
 fn root(path: &Path, ask: &Ask<'_>) -> Result<Opened, Failure> {
     let root = Root::open(path)?;
     let mut out = Opened { title: path.display().to_string(), ..Opened::default() };
-    let judge = ask.database.map(|database| Judge { database, feed_days_max: ask.feed_max_age, now: ask.now() });
+    let judge = ask.database.map(|database| Judge { now: ask.now(), ..Judge::new(database, ask.feed_max_age) });
     if let Some(judge) = judge.as_ref().filter(|_| ask.live && !foreign::is_there(&root)) {
-        let found = scan::scan(&root, None, Some(judge))?;
+        let found = scan::scan(&root, &scan::Wanted { judge: Some(judge), languages: !root.is_live(), ..scan::Wanted::default() })?;
         (out.distribution, out.packages) = (found.distribution, Some(found.packages));
         out.foreign = found.foreign;
         return Ok(out.judged(found.assessment.unwrap_or_default()));
     }
     match judge {
         Some(judge) => {
-            let found = judge.quick(&root)?;
+            let mut found = judge.quick(&root)?;
+            if !root.is_live() {
+                let is_other = foreign::is_there(&root);
+                let owned = if is_other { Owned::of_others(&root) } else { Owned::of_dpkg(&root, &BTreeMap::new()) };
+                let walked = languages::find(&root, &owned);
+                found.assessment.unknown.extend(owned.unknown.into_iter().chain(walked.unknown));
+                judge.add(&found.distribution, &walked.components, &mut found.assessment)?;
+                found.packages.extend(walked.components);
+            }
             (out.distribution, out.packages) = (found.distribution, Some(found.packages));
             Ok(out.judged(found.assessment))
         }
@@ -151,7 +163,7 @@ fn document(path: &Path, ask: &Ask<'_>) -> Result<Opened, Failure> {
         (out.distribution, out.unknown) = (read.distribution.unwrap_or_default(), read.unknown);
         return Ok(out);
     };
-    let (distribution, assessment) = components::document(database, read, ask.now(), ask.feed_max_age)?;
+    let (distribution, assessment) = vex::document(database, read, ask.now(), ask.feed_max_age, &Given::default())?;
     out.distribution = distribution;
     Ok(out.judged(assessment))
 }
@@ -176,7 +188,9 @@ fn inventory(path: &Path, value: &Value, ask: &Ask<'_>) -> Result<Opened, Failur
         now: ask.now(),
         feed_days_max: ask.feed_max_age,
     };
-    let assessment = host::host(database, &subject)?;
+    let mut assessment = host::host(database, &subject)?;
+    let items = apply::of_installed(&distribution, &inventory.packages);
+    apply::apply(database, &Given::default(), &items, &mut assessment)?;
     Ok(Opened { distribution, ..out }.judged(assessment))
 }
 

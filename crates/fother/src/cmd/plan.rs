@@ -1,6 +1,8 @@
 //! `fother plan`: exact transactions, pinned by digest, and their rehearsals.
 
-use super::{Context, status::text};
+pub mod queue;
+
+use super::{Context, findings, status::text};
 use crate::{
     cli::Plan,
     client::Client,
@@ -10,6 +12,7 @@ use crate::{
 use fother_core::{
     Digest,
     plan::Cohort,
+    rank::select::{Wish, select},
     rehearsal::{Rehearsal, Verdict},
 };
 use serde_json::{Value, json};
@@ -27,11 +30,21 @@ const REHEARSE_WAIT: Duration = Duration::from_secs(60 * 60);
 pub fn run(context: &Context, verb: Plan) -> Result<u8, Failure> {
     let client = context.client()?;
     match verb {
-        Plan::New { group, exclude, because, sure } => {
+        Plan::New { group, exclude, because, due_within, risk, db, exposed, sure } => {
             if !sure.go(&format!("let the hosts of group {group} resolve, and make a plan")) {
                 return Ok(FINE);
             }
-            let digest = new(&client, &group, &exclude, &because)?;
+            let mut digest = new(&client, &group, &exclude, &because)?;
+            let wish = due_within.map(|days| Wish::DueWithin(days.0)).or(risk.map(|share| Wish::Risk(share.0)));
+            if let Some(wish) = wish {
+                let queue = queue::of(&client, digest, findings::database(db.as_deref(), context, None)?.as_ref(), exposed.as_deref())?;
+                let chosen = select(&queue, wish);
+                if chosen.taken.is_empty() {
+                    return Err(Failure::new(NO, "no update is what was asked for", "see the whole plan with `fother plan show`"));
+                }
+                let mine = exclude.iter().map(|source| (source.clone(), because.clone()));
+                digest = without(&client, &group, &mine.chain(chosen.left).collect())?;
+            }
             show(context, &client, digest)
         }
         Plan::Rehearse { plan, no_bisect, sure } => {
@@ -57,11 +70,16 @@ pub fn run(context: &Context, verb: Plan) -> Result<u8, Failure> {
 
 /// Lets the group's hosts resolve, then makes the plan.
 pub fn new(client: &Client, group: &str, exclude: &[String], because: &str) -> Result<Digest, Failure> {
+    without(client, group, &exclude.iter().map(|source| (source.clone(), because.to_owned())).collect())
+}
+
+/// The same, with a reason for each source package that is left out.
+pub fn without(client: &Client, group: &str, excluded: &BTreeMap<String, String>) -> Result<Digest, Failure> {
+    let exclude: Vec<&String> = excluded.keys().collect();
     let asked: Value = client.post("/api/v1/resolve", &json!({"group": group, "exclude": exclude}))?;
     let ids: Vec<String> = asked["directives"].as_array().into_iter().flatten().map(text).collect();
     eprintln!("{} hosts resolve…", ids.len());
     wait_for(client, &ids, RESOLVE_WAIT)?;
-    let excluded: BTreeMap<&String, &str> = exclude.iter().map(|source| (source, because)).collect();
     let made: Value = client.post("/api/v1/plans", &json!({"group": group, "exclude": excluded}))?;
     for host in made["unknown"].as_array().into_iter().flatten() {
         eprintln!("unknown: {} gave no answer and is not in the plan", text(host));

@@ -50,7 +50,7 @@ pub fn run(context: &Context, arguments: &Reconcile) -> Result<u8, Failure> {
             let counts: serde_json::Map<String, serde_json::Value> =
                 counts(&answers).into_iter().map(|(answer, count)| (answer.words().replace(' ', "-"), json!(count))).collect();
             let data = json!({"report": report.form, "subject": opened.title, "counts": counts, "answers": answers});
-            findings::envelope("reconcile", &data, &unknown, Some(assessment), None)?;
+            findings::envelope("reconcile", &data, &unknown, Some(assessment), None, None)?;
         }
     }
     // What could not be told about the system as a whole matters only where a finding's answer hangs on it.

@@ -43,6 +43,7 @@ pub fn run(context: &Context, arguments: Serve) -> Result<u8, Failure> {
         approvers,
         agent_listener: bind(arguments.agents, "--agents")?,
         agent_names: vec![arguments.agents.ip().to_string()],
+        advisories: arguments.db.unwrap_or_else(|| super::feeds::default_dir().join("advisories.db")),
         web_listener: Some(web),
     };
     fother_server::run(options, terminated()).map_err(sole)?;

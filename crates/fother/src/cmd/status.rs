@@ -5,7 +5,11 @@ use crate::{
     failure::{FINE, Failure},
     output::{Format, envelope, table},
 };
+use fother_core::text::printable;
 use serde_json::Value;
+
+/// Most vulnerabilities on the screen.
+const WIDEST_MAX: usize = 3;
 
 /// Runs the command.
 pub fn run(context: &Context) -> Result<u8, Failure> {
@@ -20,6 +24,7 @@ pub fn run(context: &Context) -> Result<u8, Failure> {
         "hosts      {} enrolled, {} lost, {} observe only",
         status["hosts"]["total"], status["hosts"]["lost"], status["hosts"]["observe"]
     );
+    vulnerable(client.get("/api/v1/vulnerabilities"));
     let state: Value = client.get("/api/v1/state")?;
     let rollouts: Vec<Vec<String>> = state["rollouts"].as_object().into_iter().flatten().map(|(id, rollout)| row(id, rollout)).collect();
     if !rollouts.is_empty() {
@@ -27,6 +32,24 @@ pub fn run(context: &Context) -> Result<u8, Failure> {
         table(ROLLOUT_HEADER, &rollouts);
     }
     Ok(FINE)
+}
+
+/// How much of the fleet is vulnerable, as far as the server can tell.
+fn vulnerable(answer: Result<Value, Failure>) {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(failure) => return println!("vulnerable could not tell: {}", printable(&failure.what, 200)),
+    };
+    let hosts = &answer["hosts"];
+    println!("vulnerable {} of {} hosts, {} findings", hosts["vulnerable"], hosts["assessed"], answer["findings"]);
+    let widest = answer["widest"].as_array().into_iter().flatten().take(WIDEST_MAX);
+    let widest: Vec<String> = widest.map(|one| format!("{} on {}", printable(&text(&one["id"]), 40), one["hosts"])).collect();
+    if !widest.is_empty() {
+        println!("widest     {}  (fother host ls --affected CVE)", widest.join(", "));
+    }
+    for why in answer["unknown"].as_array().into_iter().flatten().take(WIDEST_MAX) {
+        println!("could not tell: {}", printable(&text(why), 200));
+    }
 }
 
 /// Columns of [`row`].

@@ -8,11 +8,17 @@ use crate::{
 use fother_core::{
     Digest,
     approval::NAMESPACE,
+    rank::select::{Wish, select},
     rehearsal::{Rehearsal, Verdict},
+    text::printable,
 };
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, time::Duration};
 
+/// Lines of the ranked queue that are shown.
+const QUEUE_SHOWN: usize = 5;
+/// Longest line of it, in characters.
+const LINE_CHARS_MAX: usize = 300;
 /// Why an update is left out of the second plan.
 const BREAKS: &str = "breaks in rehearsal";
 
@@ -34,6 +40,7 @@ pub fn without_what_breaks(fleet: &mut Fleet) -> Result<(String, Digest), Failur
         return Err(Failure::new(FAILED, "the same state gave two plans", "compare them with `fother plan show`"));
     }
     fleet.summary.figure("plan", format!("{digest}, the same digest twice"));
+    ranked(fleet, digest)?;
     plan::rehearse(&client, digest, false)?;
     let passed = passed(fleet, digest)?;
     for rehearsal in &passed {
@@ -56,6 +63,25 @@ pub fn without_what_breaks(fleet: &mut Fleet) -> Result<(String, Digest), Failur
     fleet.summary.stage("5 Approve: by somebody else, bound to digests");
     let id = approved(fleet, digest, true)?;
     Ok((id, digest))
+}
+
+/// The plan's updates as a ranked queue: what their signed changelogs close, with what the feeds here know, and by when.
+fn ranked(fleet: &mut Fleet, digest: Digest) -> Result<(), Failure> {
+    let database = fleet.dir.join("feeds/advisories.db");
+    let database = database.exists().then(|| fother_feeds::database::open(&database)).transpose()?;
+    let queue = plan::queue::of(&fleet.client()?, digest, database.as_ref(), Some("yes"))?;
+    for (place, update) in queue.updates.iter().take(QUEUE_SHOWN).enumerate() {
+        println!("   {}", printable(&plan::queue::line(place + 1, update), LINE_CHARS_MAX));
+    }
+    let closes: usize = queue.updates.iter().filter(|update| update.risk_millionths > 0).map(|update| update.closes.len()).sum();
+    fleet.summary.figure("ranked queue", format!("{} updates, {closes} vulnerabilities from signed changelogs", queue.updates.len()));
+    for (name, wish) in [("due within 14 days", Wish::DueWithin(14)), ("90 % of the risk", Wish::Risk(90))] {
+        let chosen = select(&queue, wish);
+        fleet
+            .summary
+            .figure(name, format!("{} updates of it; `fother plan new` would leave out {}", chosen.taken.len(), chosen.left.len()));
+    }
+    Ok(())
 }
 
 /// What broke in a plan's rehearsals, for people.

@@ -1,0 +1,119 @@
+//! What the database says about one source package, read once and asked for many versions.
+
+use crate::{
+    advisory::{
+        Bytes, Status,
+        format::{Claim, Subject, Text},
+        reader::{Database, Error, ReleaseInfo},
+    },
+    assess::within,
+    version::scheme::Scheme,
+};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
+};
+
+/// One claim with what it speaks of: its vulnerabilities, or the advisory itself where it names none.
+#[derive(Debug)]
+struct Claimed {
+    claim: Claim,
+    subjects: std::rc::Rc<[Subject]>,
+}
+
+/// All that is said about a package of a release.
+#[derive(Debug)]
+pub(super) struct Said {
+    scheme: Scheme,
+    claims: Vec<Claimed>,
+    /// Limits of ranges, each once.
+    limits: HashMap<Text, String>,
+}
+
+/// What is said about one version.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Verdict {
+    /// Vulnerabilities, or advisories that name none, with the highest fixed version where one is published.
+    pub(super) unmet: BTreeMap<Subject, Unmet>,
+    /// A limit that the version cannot be compared with.
+    pub(super) incomparable: Option<String>,
+}
+
+/// One vulnerability of a version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unmet {
+    pub(super) status: Status,
+    pub(super) fixed: Text,
+}
+
+impl Said {
+    /// Reads what is said about a package; only about one subject where `only` names it.
+    pub(super) fn read<B: Bytes>(db: &Database<B>, release: &ReleaseInfo, name: &str, only: Option<Subject>) -> Result<Self, Error> {
+        let mut said = Self { scheme: release.scheme, claims: Vec::new(), limits: HashMap::new() };
+        let mut known: HashMap<Subject, std::rc::Rc<[Subject]>> = HashMap::new();
+        for claim in db.claims(&release.record, name)? {
+            let subjects = match known.get(&claim.subject) {
+                Some(subjects) => subjects.clone(),
+                None => {
+                    let vulns = db.vulns_of(claim.subject)?;
+                    let subjects: std::rc::Rc<[Subject]> =
+                        if vulns.is_empty() { [claim.subject].into() } else { vulns.into_iter().map(Subject::Vuln).collect() };
+                    known.insert(claim.subject, subjects.clone());
+                    subjects
+                }
+            };
+            let subjects = match only {
+                Some(only) if only != claim.subject && !subjects.contains(&only) => continue,
+                Some(Subject::Vuln(at)) => [Subject::Vuln(at)].into(),
+                Some(Subject::Advisory(_)) | None => subjects,
+            };
+            for text in [claim.introduced, claim.end].into_iter().filter(|text| *text != Text::default()) {
+                if let Entry::Vacant(limit) = said.limits.entry(text) {
+                    limit.insert(db.text(text)?);
+                }
+            }
+            said.claims.push(Claimed { claim, subjects });
+        }
+        Ok(said)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.claims.is_empty()
+    }
+
+    pub(super) fn text(&self, text: Text) -> &str {
+        self.limits.get(&text).map(String::as_str).unwrap_or_default()
+    }
+
+    /// Judges one version by the rules of [`crate::assess::package`], which `tests` compares it with.
+    pub(super) fn judge(&self, version: &str) -> Result<Verdict, Error> {
+        let orders: HashMap<Text, Option<Ordering>> =
+            self.limits.iter().map(|(text, limit)| (*text, self.scheme.compare(version, limit))).collect();
+        let mut verdict = Verdict::default();
+        let mut cleared: BTreeSet<Subject> = BTreeSet::new();
+        for Claimed { claim, subjects } in &self.claims {
+            match within(self.scheme, claim, &mut |text| Ok(orders.get(&text).copied().flatten()))? {
+                Some(false) => {}
+                None => {
+                    let limits = format!("{} {}", self.text(claim.introduced), self.text(claim.end));
+                    verdict.incomparable = Some(limits.trim().to_owned());
+                }
+                Some(true) if claim.status == Status::NotAffected => cleared.extend(subjects.iter()),
+                Some(true) => subjects.iter().for_each(|subject| self.gather(&mut verdict.unmet, *subject, claim)),
+            }
+        }
+        verdict.unmet.retain(|subject, _| !matches!(subject, Subject::Vuln(_)) || !cleared.contains(subject));
+        Ok(verdict)
+    }
+
+    fn gather(&self, unmet: &mut BTreeMap<Subject, Unmet>, subject: Subject, claim: &Claim) {
+        let fixed = if claim.flags & Claim::LAST_AFFECTED == 0 { claim.end } else { Text::default() };
+        let found = unmet.entry(subject).or_insert(Unmet { status: claim.status, fixed: Text::default() });
+        // A published fix says more than an open status of another feed.
+        found.status = if fixed == Text::default() { found.status.min(claim.status) } else { Status::Fixed };
+        let higher = || self.scheme.compare(self.text(fixed), self.text(found.fixed)).is_some_and(Ordering::is_gt);
+        if fixed != Text::default() && (found.fixed == Text::default() || higher()) {
+            found.fixed = fixed;
+        }
+    }
+}
