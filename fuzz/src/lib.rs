@@ -8,6 +8,7 @@ mod images;
 mod languages;
 mod packages;
 mod records;
+mod reports;
 mod roots;
 mod rpm;
 mod texts;

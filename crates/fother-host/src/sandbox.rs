@@ -184,6 +184,7 @@ const WRITER_CALLS: &[i64] = &[
     libc::SYS_fdatasync,
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
+    libc::SYS_utimensat,
     libc::SYS_umask,
     libc::SYS_flock,
     #[cfg(target_arch = "x86_64")]

@@ -227,6 +227,29 @@ fn every_form_of_the_same_root_has_the_same_findings() {
     }
 }
 
+#[test]
+fn lists_of_an_image_are_as_old_as_the_image_says() {
+    let bench = Bench::new();
+    bench.write("root/etc/apt/sources.list", b"deb http://archive.test/debian bookworm main\n");
+    fs::create_dir_all(bench.path("root/var/lib/apt/lists/partial")).unwrap();
+    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
+    fs::File::open(bench.path("root/var/lib/apt/lists/partial")).unwrap().set_modified(old).unwrap();
+    let tarred = Command::new("tar").args(["-C", &bench.text("root"), "-cf", &bench.text("root.tar"), "."]).status().unwrap();
+    assert!(tarred.success());
+    let scan = |what: &str, path: &str| {
+        let output = bench.run(&["scan", what, &bench.text(path), "--format", "json"]);
+        assert_eq!(output.status.code(), Some(3));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()["unknown"].clone()
+    };
+    let directory = scan("--root", "root");
+    assert!(directory.to_string().contains("last refreshed 2020-09-13"), "{directory}");
+    assert_eq!(scan("--image", "root.tar"), directory);
+    let made = Command::new("/sbin/mke2fs").args(["-q", "-t", "ext4", "-d", &bench.text("root"), &bench.text("ext4"), "8M"]).status();
+    if made.is_ok_and(|status| status.success()) {
+        assert_eq!(scan("--image", "ext4"), directory);
+    }
+}
+
 /// An ext4 made without root, as a whole disk and as a partition behind a table of each kind.
 #[test]
 fn a_raw_disk_is_read_without_mounting_it() {

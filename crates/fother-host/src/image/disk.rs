@@ -193,7 +193,8 @@ fn walk(system: &Ext4, directory: Ext4Path, depth: usize, tree: &mut Tree) -> Re
         let own = own.trim_start_matches('/');
         match entry.file_type().map_err(failed)? {
             FileType::Directory => {
-                tree.apply(own, Thing::Directory)?;
+                let modified = entry.metadata().map_err(failed)?.modified().seconds();
+                tree.apply(own, Thing::Directory(u64::try_from(modified).unwrap_or(0)))?;
                 walk(system, path, depth + 1, tree)?;
             }
             FileType::Symlink => {

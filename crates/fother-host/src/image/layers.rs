@@ -116,7 +116,7 @@ fn entries(tree: &mut Tree, tar: impl Read) -> Result<(), String> {
         let target = entry.link_name_bytes().map(|target| String::from_utf8_lossy(&target).into_owned()).unwrap_or_default();
         let kind = entry.header().entry_type();
         let thing = if kind.is_dir() {
-            Thing::Directory
+            Thing::Directory(entry.header().mtime().unwrap_or(0))
         } else if kind.is_symlink() {
             Thing::Symlink(target)
         } else if kind.is_hard_link() {

@@ -87,8 +87,9 @@ pub fn file(path: &str) -> Taken {
         return if path.ends_with("/modules.builtin") || path.contains("boot/vmlinuz") { Taken::Name } else { Taken::No };
     }
     if at_a_place(path) || other.as_deref().is_some_and(at_a_place) {
-        // Lists of files say what belongs to a package; sums and scripts do not.
-        return if path.starts_with("var/lib/dpkg/info/") && !path.ends_with(".list") { Taken::No } else { Taken::Whole };
+        // Lists of files say what belongs to a package; sums and scripts do not. Half-fetched lists say nothing.
+        let unread = path.starts_with("var/lib/dpkg/info/") && !path.ends_with(".list") || path.starts_with("var/lib/apt/lists/partial/");
+        return if unread { Taken::No } else { Taken::Whole };
     }
     if LANGUAGE_ENDS.iter().chain(&MORE_LANGUAGE_ENDS).any(|end| path.ends_with(end)) { Taken::Whole } else { Taken::IfProgram }
 }

@@ -13,6 +13,7 @@ use std::{
         fs::{OpenOptionsExt as _, symlink},
     },
     path::{Path, PathBuf},
+    time::{Duration, UNIX_EPOCH},
 };
 
 /// Longest path, in bytes.
@@ -28,7 +29,8 @@ const OPAQUE: &str = ".wh..wh..opq";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Node {
-    Directory,
+    /// With the seconds since 1970 at which it was last written: the age of apt's lists is told by it.
+    Directory(u64),
     /// Its bytes lie under this number; `None`: it is empty.
     File(Option<u64>),
     Link(String),
@@ -44,8 +46,8 @@ struct Entry {
 
 /// What a layer says stands at a path.
 pub enum Thing<'a> {
-    /// A directory.
-    Directory,
+    /// A directory and the seconds since 1970 at which it was last written.
+    Directory(u64),
     /// A regular file with its bytes.
     File(&'a mut dyn Read),
     /// A symbolic link and where it points.
@@ -128,7 +130,7 @@ impl Tree {
     fn put(&mut self, path: String, thing: Thing<'_>) -> Result<(), String> {
         // What stands above it is a directory from now on, whatever an earlier layer had there.
         for (at, _) in path.match_indices('/') {
-            if self.nodes.get(&path[..at]).is_some_and(|entry| entry.node != Node::Directory) {
+            if self.nodes.get(&path[..at]).is_some_and(|entry| !matches!(entry.node, Node::Directory(_))) {
                 self.nodes.remove(&path[..at]);
             }
         }
@@ -136,19 +138,17 @@ impl Tree {
             self.say(&path, "it is no regular file");
         }
         let node = match thing {
-            Thing::Directory => Some(Node::Directory),
+            Thing::Directory(modified_s) => Some(Node::Directory(modified_s)),
             Thing::Other => Some(Node::Other),
             Thing::Symlink(target) => Some(Node::Link(target)),
             Thing::File(bytes) => self.take(&path, bytes)?.map(Node::File),
             Thing::Hardlink(target) => self.hard_link(&path, &target),
         };
-        if node != Some(Node::Directory) {
+        if !matches!(node, Some(Node::Directory(_))) {
             self.remove_below(&path, None);
         }
         let layer = self.layer;
         match node {
-            // A directory that is there stays, with what is in it.
-            Some(Node::Directory) if matches!(self.nodes.get(&path), Some(Entry { node: Node::Directory, .. })) => {}
             Some(node) => drop(self.nodes.insert(path, Entry { node, layer })),
             None => drop(self.nodes.remove(&path)),
         }
@@ -161,7 +161,7 @@ impl Tree {
             let above = self.resolved(&above.join("/"))?;
             self.nodes.get(&if above.is_empty() { (*name).to_owned() } else { format!("{above}/{name}") })
         });
-        let found = there.map(|entry| entry.node.clone()).filter(|node| *node != Node::Directory);
+        let found = there.map(|entry| entry.node.clone()).filter(|node| !matches!(node, Node::Directory(_)));
         if found.is_none() && select::file(path) == select::Taken::Whole {
             self.say(path, &format!("it is another name of {}, which was not kept", printable(target, 200)));
         }
@@ -267,14 +267,18 @@ impl Tree {
     pub fn write(&mut self, root: &Path) -> Result<(), String> {
         let failed = |path: &Path, error: io::Error| format!("{}: {error}", path.display());
         fs::create_dir(root).map_err(|error| failed(root, error))?;
+        let mut directories = Vec::new();
         for (name, entry) in &self.nodes {
             let path = root.join(OsStr::from_bytes(name.as_bytes()));
             let parent = path.parent().unwrap_or(root);
             match &entry.node {
-                Node::Directory if select::file(&format!("{name}/modules.builtin")) == select::Taken::Name || select::link(name) => {
+                Node::Directory(modified_s)
+                    if select::file(&format!("{name}/modules.builtin")) == select::Taken::Name || select::link(name) =>
+                {
                     fs::create_dir_all(&path).map_err(|error| failed(&path, error))?;
+                    directories.push((path, *modified_s));
                 }
-                Node::Directory | Node::Other => {}
+                Node::Directory(_) | Node::Other => {}
                 Node::File(number) => {
                     fs::create_dir_all(parent).map_err(|error| failed(parent, error))?;
                     let put = match number {
@@ -289,6 +293,11 @@ impl Tree {
                 }
                 Node::Link(_) => {}
             }
+        }
+        // Last, for writing into a directory changes its time.
+        for (path, modified_s) in directories {
+            let time = UNIX_EPOCH.checked_add(Duration::from_secs(modified_s)).unwrap_or(UNIX_EPOCH);
+            fs::File::open(&path).and_then(|directory| directory.set_modified(time)).map_err(|error| failed(&path, error))?;
         }
         let lost = self.lost();
         self.unknown.extend(lost);
