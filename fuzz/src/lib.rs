@@ -25,7 +25,7 @@ pub struct Target {
 
 /// All of them.
 pub const ALL: &[&[Target]] =
-    &[texts::ALL, records::ALL, packages::ALL, rpm::ALL, roots::ALL, feeds::ALL, database::ALL, images::ALL, languages::ALL];
+    &[texts::ALL, records::ALL, packages::ALL, rpm::ALL, roots::ALL, feeds::ALL, database::ALL, images::ALL, languages::ALL, reports::ALL];
 
 /// All, one after the other.
 pub fn all() -> impl Iterator<Item = &'static Target> {

@@ -185,7 +185,7 @@ fn release(id: &str, package: &Package) -> Option<(String, Option<&'static str>)
 
 /// SUSE says it in the collection's name, in the id, or only in the package's release (`150500.…`, `lp156.…`).
 fn suse(id: &str, package: &Package) -> Option<(String, Option<&'static str>)> {
-    let spelled = |text: &str| text.replace("SLE-", "SUSE Linux Enterprise ").replace(['-', '_'], " ").replace(" SP", " SP");
+    let spelled = |text: &str| text.replace("SLE-", "SUSE Linux Enterprise ").replace(['-', '_'], " ");
     let leap = |text: &str| {
         let (_, rest) = text.split_once("SLE-15.").or_else(|| text.split_once("Leap-15.")).or_else(|| text.split_once("Leap 15."))?;
         let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();

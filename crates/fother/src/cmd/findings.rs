@@ -79,7 +79,6 @@ pub fn advisories_only(
     judge: Option<&Judge<'_>>,
     with_languages: bool,
     image: Option<About>,
-    with_languages: bool,
 ) -> Result<u8, Failure> {
     let judge = judge.ok_or_else(no_database)?;
     let mut found = judge.quick(root).map_err(|error| super::scan::unreadable(root, &error))?;
@@ -119,7 +118,6 @@ pub fn without_packages(
     let mut assessment = judge.nothing()?;
     assessment.unknown.extend(image.iter().flat_map(|image| image.unknown.iter().cloned()));
     assessment.unknown.extend(walked.unknown.iter().cloned());
-    assessment.unknown.extend(image.iter().flat_map(|image| image.unknown.iter().cloned()));
     assessment.unknown.push(unreadable.what.clone());
     let distribution = fother_host::inventory::distribution(root);
     judge.add(&distribution, &walked.components, &mut assessment)?;
