@@ -11,6 +11,7 @@ use std::{
     collections::HashSet,
     fs,
     path::{Path, PathBuf},
+    rc::Rc,
 };
 
 pub const ALL: &[Target] = &[
@@ -59,18 +60,18 @@ impl Drop for Scratch {
 }
 
 thread_local! {
-    static SCRATCH: &'static Scratch = Box::leak(Box::new(Scratch {
+    static SCRATCH: Rc<Scratch> = Rc::new(Scratch {
         path: tempfile::Builder::new()
             .prefix("fother-fuzz-")
             .tempdir_in(if Path::new("/dev/shm").is_dir() { Path::new("/dev/shm").to_owned() } else { std::env::temp_dir() })
             .expect("a directory can be made")
             .keep(),
-    }));
+    });
 }
 
-/// This thread's root.
-pub fn scratch() -> &'static Scratch {
-    SCRATCH.with(|scratch| *scratch)
+/// This thread's root; it goes with the thread.
+pub fn scratch() -> Rc<Scratch> {
+    SCRATCH.with(Rc::clone)
 }
 
 impl Scratch {
