@@ -48,6 +48,9 @@ fn files(root: &Root, package: &Installed) -> Result<String, String> {
     }
 }
 
+/// What makes processes one line: their name, their unit, and whether they run an old version.
+type Alike<'a> = (&'a str, Option<&'a str>, bool);
+
 /// The processes that share this root, by the files that they map.
 struct Index<'a> {
     by_path: HashMap<String, Vec<(&'a Process, &'a Mapped)>>,
@@ -79,7 +82,7 @@ impl<'a> Index<'a> {
             Err(why) => return PackageUse::without(name, InUse::Unknown, format!("its files are not known: {why}")),
         };
         // By name and unit, and apart where one still runs the old version.
-        let mut uses: BTreeMap<(&str, Option<&str>, bool), (Use, BTreeSet<u32>)> = BTreeMap::new();
+        let mut uses: BTreeMap<Alike<'_>, (Use, BTreeSet<u32>)> = BTreeMap::new();
         for path in list.lines() {
             for (process, file) in self.by_path.get(&merged(path)).into_iter().flatten() {
                 let key = (process.name.as_str(), process.unit.as_deref(), file.deleted);
