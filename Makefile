@@ -4,7 +4,7 @@ CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env "PATH=$$PATH")
 TARGET := $(shell $(CARGO) metadata --format-version 1 --no-deps 2>/dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
-.PHONY: help setup build demo test lint unit lab clean-lab
+.PHONY: help setup build demo test lint unit lab fuzz clean-lab
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ unit: ## Unit, property and loopback tests
 lab: ## Tests as root on real hosts, clones and namespaces, one after the other
 	@echo "== lab"
 	scripts/tests.sh lab
+
+fuzz: ## Every parser of foreign bytes under libFuzzer, FUZZ_SECONDS (30) each; the unit tests run the same for a second each
+	scripts/fuzz.sh $(FUZZ_TARGETS)
 
 clean-lab: ## Remove a lab that was left behind, and its cache
 	$(SUDO) "$(TARGET)/release/fother" lab down --purge

@@ -127,10 +127,12 @@ impl Serialize for Day {
 #[must_use]
 pub fn cve_key(id: &str) -> Option<u32> {
     let (year, number) = id.strip_prefix("CVE-")?.split_once('-')?;
-    if number.len() < 4 || !number.bytes().all(|b| b.is_ascii_digit()) || year.len() != 4 {
+    // `CVE-2026-00012345` is another text than `CVE-2026-12345`, and no CVE's id.
+    let padded = number.len() > 4 && number.starts_with('0');
+    if number.len() < 4 || padded || !number.bytes().all(|b| b.is_ascii_digit()) || !year.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
-    let years = year.parse::<u32>().ok()?.checked_sub(1999).filter(|years| *years < 64)?;
+    let years = year.parse::<u32>().ok().filter(|_| year.len() == 4)?.checked_sub(1999).filter(|years| *years < 64)?;
     let number = number.parse::<u32>().ok().filter(|number| *number < 1 << 26)?;
     Some(years << 26 | number)
 }
@@ -220,6 +222,9 @@ mod tests {
         let ids = ["CVE-1999-0001", "CVE-2014-9999", "CVE-2014-1000001", "CVE-2026-0042", "CVE-2026-123456"];
         let keys: Vec<u32> = ids.iter().map(|id| cve_key(id).unwrap()).collect();
         assert!(keys.is_sorted());
+        for other in ["CVE-2026-00000042", "CVE-2026-00123456", "CVE-+026-0042", "CVE-2026-042"] {
+            assert_eq!(cve_key(other), None, "{other} is another text, and would be taken for one of them");
+        }
         assert_eq!(keys.iter().map(|key| cve_text(*key)).collect::<Vec<_>>(), ids);
         for other in ["CVE-2014-1", "CVE-2014-0x01", "GHSA-x", "CVE-1998-0001", "CVE-2014-99999999999"] {
             assert_eq!(cve_key(other), None, "{other}");

@@ -22,17 +22,18 @@ impl<'a> Stanza<'a> {
     #[must_use]
     pub fn parse(text: &'a str) -> Self {
         let mut fields: Vec<(&'a str, usize, usize)> = Vec::new();
-        let mut offset = 0;
+        let (mut offset, mut open) = (0, false);
         for line in text.split_inclusive('\n') {
             let end = offset + line.len();
             if line.starts_with([' ', '\t']) {
-                if let Some(last) = fields.last_mut() {
+                if let Some(last) = fields.last_mut().filter(|_| open) {
                     last.2 = end;
                 }
-            } else if !line.starts_with('#')
-                && let Some(colon) = line.find(':')
-            {
-                fields.push((line[..colon].trim_end(), offset + colon + 1, end));
+            } else if !line.starts_with('#') {
+                // What continues a line that is no field belongs to no field.
+                let colon = line.find(':');
+                open = colon.is_some();
+                fields.extend(colon.map(|colon| (line[..colon].trim_end(), offset + colon + 1, end)));
             }
             offset = end;
         }
@@ -58,6 +59,12 @@ pub fn stanzas(text: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_continues_a_line_that_is_no_field_belongs_to_no_field() {
+        let stanza = Stanza::parse("Package: d\nx\n y\nVersion: 1\n");
+        assert_eq!((stanza.get("Package"), stanza.get("Version")), (Some("d"), Some("1")));
+    }
 
     #[test]
     fn stanzas_and_continuations_are_read() {

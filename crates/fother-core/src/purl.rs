@@ -106,6 +106,10 @@ impl Purl {
         if self.name.is_empty() {
             return fail(&self, "it has no name");
         }
+        // Printed and read again, the first part of the name would be taken for it.
+        if self.kind == "git" && self.namespace.is_none() && self.name.contains('/') {
+            return fail(&self, "it has no host");
+        }
         rules::apply(&mut self);
         match rules::broken(&self) {
             Some(why) => fail(&self, why),
@@ -276,5 +280,17 @@ mod rules {
         let fine = parts.clone().count() <= EXTENSION_VERSION_PARTS_MAX
             && parts.all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
         (!fine).then_some("its version is not one to four numbers")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_git_url_whose_host_is_no_name_is_refused_because_it_would_print_as_another() {
+        assert!(Purl::parse("pkg:git/../github.com/a/b@1").is_err());
+        let fine = Purl::parse("pkg:git/github.com/a/b@1").unwrap();
+        assert_eq!(Purl::parse(&fine.to_string()), Ok(fine));
     }
 }

@@ -27,6 +27,7 @@ pub struct Blocks {
 /// Where there is none or it is not usable.
 pub fn open(path: &Path) -> Result<Database<Blocks>, Error> {
     let unusable = |error: std::io::Error| Error::Unusable(format!("{}: {error}", path.display()));
+    crate::reading::begin(&path.display().to_string()).map_err(|why| Error::Unusable(format!("{} {why}", path.display())))?;
     let file = File::open(path).map_err(unusable)?;
     let metadata = file.metadata().map_err(unusable)?;
     if !metadata.is_file() {

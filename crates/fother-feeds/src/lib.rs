@@ -14,6 +14,7 @@ pub mod fetch;
 pub mod intake;
 pub mod lists;
 pub mod packages;
+pub mod reading;
 pub mod release;
 pub mod root;
 pub mod sources;

@@ -1,5 +1,6 @@
 //! A root directory ("/", an image, a clone) whose files are opened so that no link inside it leads out of it. Reads files only.
 
+use crate::reading;
 use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, openat, openat2, readlinkat, statat};
 use rustix::io::Errno;
 use std::{
@@ -53,6 +54,14 @@ pub enum Error {
         /// The bound.
         bytes_max: usize,
     },
+    /// An earlier reader did not survive it.
+    #[error("{path} {why}")]
+    LeftOut {
+        /// Full path.
+        path: String,
+        /// For people.
+        why: String,
+    },
 }
 
 impl From<Error> for std::io::Error {
@@ -62,6 +71,7 @@ impl From<Error> for std::io::Error {
             Error::Refused { errno, .. } => errno.kind(),
             Error::NotAFile { .. } => std::io::ErrorKind::InvalidInput,
             Error::TooLarge { .. } => std::io::ErrorKind::FileTooLarge,
+            Error::LeftOut { .. } => std::io::ErrorKind::InvalidData,
         };
         Self::new(kind, error)
     }
@@ -138,8 +148,9 @@ impl Root {
     /// Opens a regular file for reading. Devices, pipes and sockets are recognised without opening them.
     ///
     /// # Errors
-    /// Where it is absent, refused or no regular file.
+    /// Where it is absent, refused, no regular file, or left out ([`reading`]).
     pub fn file(&self, path: &str) -> Result<File, Error> {
+        reading::begin(path).map_err(|why| Error::LeftOut { path: self.full(path), why })?;
         let handle = self.open_below(path, OFlags::PATH)?;
         let refuse = |errno| refusal("open", self.full(path), errno);
         let stat = rustix::fs::fstat(&handle).map_err(refuse)?;

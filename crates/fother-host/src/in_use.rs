@@ -193,9 +193,9 @@ mod tests {
     }
 
     fn process(pid: u32, name: &str, files: &[(&str, bool)]) -> Process {
-        let file = |(path, deleted): &(&str, bool)| Mapped { path: (*path).into(), inode: 1, deleted: *deleted };
+        let file = |(path, deleted): &(&str, bool)| Mapped { path: (*path).to_owned(), inode: 1, deleted: *deleted };
         let code = Code::Files(files.iter().map(file).collect());
-        Process { pid, name: name.into(), unit: None, contained: false, other_root: false, code, listens: Vec::new() }
+        Process { pid, name: name.into(), unit: None, contained: false, other_root: false, code, listens: Vec::new(), started_ms: None }
     }
 
     fn running(kernel: &str, container: bool) -> Running {

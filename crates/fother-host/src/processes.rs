@@ -4,12 +4,12 @@
 
 use crate::sockets::{Listening, listening};
 use fother_core::text::printable;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     fs,
     io::Read,
     os::unix::fs::MetadataExt,
-    sync::Arc,
 };
 
 /// Most processes that are looked at.
@@ -25,28 +25,22 @@ const DELETED: &str = " (deleted)";
 const NO_FILES: [&str; 6] = ["/memfd:", "/dev/", "/SYSV", "/tmp/", "/var/tmp/", "/run/"];
 /// The kernel's own threads map nothing (`PF_KTHREAD` of `include/linux/sched.h`).
 const KERNEL_THREAD: u64 = 0x0020_0000;
+/// Ticks of `/proc/PID/stat` in a second (`USER_HZ`, the same on every architecture that Debian has).
+const TICKS_PER_SECOND: u64 = 100;
 
 /// A file that a process maps as code.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Mapped {
     /// Absolute path as it was when it was mapped.
-    pub path: Arc<str>,
+    pub path: String,
     /// Inode that is mapped.
     pub inode: u64,
     /// The file that is mapped is no longer there; another may stand at its path.
     pub deleted: bool,
 }
 
-impl Mapped {
-    /// Whether another file stands at the path now: the code was replaced, not only removed.
-    #[must_use]
-    pub fn is_replaced(&self) -> bool {
-        fs::metadata(&*self.path).is_ok_and(|now| now.is_file() && now.ino() != self.inode)
-    }
-}
-
 /// A socket that waits for others, with the table that says so.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Listens {
     /// `tcp 0.0.0.0:80`.
     pub address: String,
@@ -55,7 +49,7 @@ pub struct Listens {
 }
 
 /// What a process has mapped, or why that cannot be told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Code {
     /// Sorted.
     Files(Vec<Mapped>),
@@ -64,7 +58,7 @@ pub enum Code {
 }
 
 /// One process.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
     /// Its id.
     pub pid: u32,
@@ -80,10 +74,12 @@ pub struct Process {
     pub code: Code,
     /// Where it listens, as far as that can be told.
     pub listens: Vec<Listens>,
+    /// When it was started, in milliseconds since 1970; `None` where that cannot be read.
+    pub started_ms: Option<u64>,
 }
 
 /// All processes, by id.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Processes {
     /// Without the kernel's own.
     pub list: Vec<Process>,
@@ -100,11 +96,15 @@ pub fn look() -> Processes {
     let ids = process_ids(&mut out.unknown);
     let mut networks = Networks::new(&mut out.unknown);
     let base = base_of_units();
+    let boot_s =
+        proc_text("/proc/stat").ok().and_then(|text| text.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok()));
     let root = fs::metadata("/").map(|root| (root.dev(), root.ino())).ok();
-    let mut texts = HashSet::new();
     for pid in ids {
-        let Some(status) = proc_text(&format!("/proc/{pid}/status")).ok().filter(|_| !is_kernel_thread(pid)) else { continue };
-        let Some(code) = code(pid, &mut texts) else { continue };
+        let (Ok(status), Ok(stat)) = (proc_text(&format!("/proc/{pid}/status")), proc_text(&format!("/proc/{pid}/stat"))) else { continue };
+        if is_kernel_thread(&stat) {
+            continue;
+        }
+        let Some(code) = code(pid) else { continue };
         out.list.push(Process {
             pid,
             name: name(&status),
@@ -113,6 +113,7 @@ pub fn look() -> Processes {
             other_root: fs::metadata(format!("/proc/{pid}/root/")).is_ok_and(|its| Some((its.dev(), its.ino())) != root),
             code,
             listens: networks.of(pid),
+            started_ms: boot_s.and_then(|boot| started_ms(&stat, boot)),
         });
     }
     out.unowned = networks.unowned();
@@ -124,11 +125,17 @@ fn name(status: &str) -> String {
     printable(name, NAME_CHARS_MAX)
 }
 
-fn is_kernel_thread(pid: u32) -> bool {
-    let Ok(stat) = proc_text(&format!("/proc/{pid}/stat")) else { return false };
-    // The name may hold parentheses and spaces; what follows the last one does not.
-    let flags = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(6)?.parse::<u64>().ok());
-    flags.is_some_and(|flags| flags & KERNEL_THREAD != 0)
+/// A field of `/proc/PID/stat`, counted from the state. The name before it may hold parentheses and spaces; what follows the last one does not.
+fn stat_field(stat: &str, at: usize) -> Option<u64> {
+    stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(at)?.parse().ok())
+}
+
+fn is_kernel_thread(stat: &str) -> bool {
+    stat_field(stat, 6).is_some_and(|flags| flags & KERNEL_THREAD != 0)
+}
+
+fn started_ms(stat: &str, boot_s: u64) -> Option<u64> {
+    boot_s.checked_mul(1_000)?.checked_add(stat_field(stat, 19)?.checked_mul(1_000 / TICKS_PER_SECOND)?)
 }
 
 fn process_ids(unknown: &mut Vec<String>) -> Vec<u32> {
@@ -187,11 +194,11 @@ fn unit_in<'a>(path: &'a str, base: &str) -> Option<&'a str> {
 }
 
 /// What a process maps; `None` where it is gone.
-fn code(pid: u32, texts: &mut HashSet<Arc<str>>) -> Option<Code> {
+fn code(pid: u32) -> Option<Code> {
     match proc_text(&format!("/proc/{pid}/maps")) {
         Ok(maps) if maps.len() as u64 >= PROC_FILE_BYTES_MAX => Some(Code::Closed("its maps are too long".into())),
         Ok(maps) => {
-            let files = mapped_code(&maps, texts);
+            let files = mapped_code(&maps);
             let many = files.len() > FILES_PER_PROCESS_MAX;
             Some(if many { Code::Closed("it maps too many files".into()) } else { Code::Files(files) })
         }
@@ -203,8 +210,8 @@ fn code(pid: u32, texts: &mut HashSet<Arc<str>>) -> Option<Code> {
 
 /// Files in the text of `/proc/PID/maps` that are mapped executable, each once, sorted.
 #[must_use]
-pub fn mapped_code(maps: &str, texts: &mut HashSet<Arc<str>>) -> Vec<Mapped> {
-    let mut row = |line: &str| {
+pub fn mapped_code(maps: &str) -> Vec<Mapped> {
+    let row = |line: &str| {
         let mut rest = line;
         let mut field = || {
             let (field, tail) = rest.trim_start().split_once(' ')?;
@@ -217,14 +224,9 @@ pub fn mapped_code(maps: &str, texts: &mut HashSet<Arc<str>>) -> Vec<Mapped> {
             return None;
         }
         let (path, deleted) = path.strip_suffix(DELETED).map_or((path, false), |path| (path, true));
-        let path = texts.get(path).cloned().unwrap_or_else(|| {
-            let path: Arc<str> = Arc::from(path);
-            texts.insert(Arc::clone(&path));
-            path
-        });
-        Some(Mapped { path, inode: inode.parse().unwrap_or(0), deleted })
+        Some(Mapped { path: path.to_owned(), inode: inode.parse().unwrap_or(0), deleted })
     };
-    let mut files: Vec<Mapped> = maps.lines().filter_map(&mut row).collect();
+    let mut files: Vec<Mapped> = maps.lines().filter_map(row).collect();
     files.sort();
     files.dedup();
     files
@@ -318,8 +320,7 @@ mod tests {
             7f0000009000-7f000000a000 r-xp 00000000 08:01 127                        /opt/my app/x (deleted)\n\
             7f000000b000-7f000000c000 rwxp 00000000 00:00 0 \n\
             7f000000d000-7f000000e000 r-xp 00000000 00:00 0                          [vdso]\n";
-        let mut texts = HashSet::new();
-        let found: Vec<_> = mapped_code(maps, &mut texts).into_iter().map(|f| (f.path.to_string(), f.inode, f.deleted)).collect();
+        let found: Vec<_> = mapped_code(maps).into_iter().map(|f| (f.path, f.inode, f.deleted)).collect();
         assert_eq!(
             found,
             [
@@ -328,17 +329,6 @@ mod tests {
                 ("/usr/lib/libssl.so.3".to_owned(), 123, true)
             ]
         );
-    }
-
-    #[test]
-    fn a_removed_file_is_not_a_replaced_one() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("lib");
-        let mapped = Mapped { path: path.display().to_string().into(), inode: 1, deleted: true };
-        assert!(!mapped.is_replaced());
-        fs::write(&path, "new").unwrap();
-        assert!(mapped.is_replaced());
-        assert!(!Mapped { inode: fs::metadata(&path).unwrap().ino(), ..mapped }.is_replaced());
     }
 
     #[test]

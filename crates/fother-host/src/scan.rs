@@ -9,7 +9,7 @@ use crate::{
     },
     in_use,
     inventory::{self, Facts},
-    processes, reboot,
+    reboot,
     root::Root,
     services,
 };
@@ -65,6 +65,9 @@ pub struct Update {
 /// What a scan found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Scan {
+    /// The image that the root is from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<crate::image::About>,
     /// Distribution.
     pub distribution: Distribution,
     /// Main architecture.
@@ -119,18 +122,13 @@ pub enum Error {
 /// Where there is no dpkg database, the sources cannot be read, or the advisory database is damaged.
 pub fn scan(root: &Root, lists: Option<&Path>, judge: Option<&crate::findings::Judge<'_>>) -> Result<Scan, Error> {
     let (facts, live) = std::thread::scope(|scope| {
-        let live = root.is_live().then(|| {
-            scope.spawn(|| {
-                let processes = processes::look();
-                (services::of(&processes), processes)
-            })
-        });
+        let live = root.is_live().then(|| scope.spawn(services::here));
         (Facts::read(root), live.and_then(|thread| thread.join().ok()))
     });
     let facts = facts?;
     let mut assessed = assess(root, &facts, lists, None, false);
     let mut assessment = judge.map(|judge| judge.with_archives(root, &facts, &mut assessed)).transpose()?;
-    if let (Some(assessment), Some((_, processes))) = (&mut assessment, &live) {
+    if let (Some(assessment), Some(services::Running { processes, .. })) = (&mut assessment, &live) {
         let wanted = assessment.findings.iter().flat_map(|finding| finding.packages.iter().map(String::as_str)).collect();
         let uses = in_use::answer(root, &facts.database.packages, &wanted, processes, &reboot::Running::here());
         fother_core::assess::in_use::apply(assessment, uses);
@@ -145,7 +143,7 @@ pub fn scan(root: &Root, lists: Option<&Path>, judge: Option<&crate::findings::J
     unknown.extend(assessed.unknown);
     unknown.extend(unsupported(&facts.distribution));
     let (services, reboot) = match live {
-        Some((live, _)) => {
+        Some(services::Running { services: live, .. }) => {
             unknown.extend(live.unknown);
             let kernel = reboot::answer(&facts.database.packages, &reboot::Running::here());
             let reboot = reboot::with_services(kernel, &live.services);
@@ -160,6 +158,7 @@ pub fn scan(root: &Root, lists: Option<&Path>, judge: Option<&crate::findings::J
     unknown.sort();
     unknown.dedup();
     Ok(Scan {
+        image: None,
         architecture: facts.architecture().to_owned(),
         installed: facts.database.packages.len(),
         packages: facts.database.packages.iter().map(|package| Component::installed(package, &facts.distribution)).collect(),

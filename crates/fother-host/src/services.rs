@@ -2,9 +2,11 @@
 
 use crate::{
     command::Program,
+    outside::{self, Question},
     processes::{self, Code, Processes},
 };
 use fother_core::{inventory::Service, text::printable};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -16,7 +18,7 @@ pub const FACTS_PER_UNIT_MAX: usize = 256;
 const SYSTEMCTL_LIMIT: Duration = Duration::from_secs(5);
 
 /// Services of this machine and what could not be looked at.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Services {
     /// Sorted by unit.
     pub services: Vec<Service>,
@@ -31,10 +33,34 @@ struct Found {
     stale_files: BTreeSet<String>,
 }
 
-/// Looks at every process of this machine.
+/// Looks at every process of this machine, or has the process outside of the sandbox look.
 #[must_use]
 pub fn collect() -> Services {
-    of(&processes::look())
+    here().services
+}
+
+/// What runs on this machine: its services, and its processes with their code.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    /// Services.
+    pub services: Services,
+    /// Processes.
+    pub processes: Processes,
+}
+
+/// Looks at everything that runs, once, or has the process outside of the sandbox look.
+#[must_use]
+pub fn here() -> Running {
+    match outside::ask(Question::Running) {
+        Some(answer) => answer.unwrap_or_else(|why| Running {
+            services: Services { unknown: vec![format!("services: {why}")], ..Services::default() },
+            processes: Processes::default(),
+        }),
+        None => {
+            let processes = processes::look();
+            Running { services: of(&processes), processes }
+        }
+    }
 }
 
 /// The services among processes that were looked at.

@@ -29,6 +29,8 @@ use crate::{
 };
 use clap::CommandFactory as _;
 
+pub use feeds::default_dir as default_feeds_dir;
+
 /// What every command gets.
 pub struct Context {
     /// How to print.

@@ -90,6 +90,9 @@ fn said_once(error: &anyhow::Error) -> String {
 
 /// Exit code and hint of an error of the crates below.
 fn meaning(error: &anyhow::Error) -> (u8, &'static str) {
+    if error.is::<fother_host::image::Error>() || matches!(error.downcast_ref::<root::Error>(), Some(root::Error::LeftOut { .. })) {
+        return (UNKNOWN, "");
+    }
     if let Some(error) = error.downcast_ref::<root::Error>() {
         return (if error.is_absent() { USAGE } else { FAILED }, "");
     }

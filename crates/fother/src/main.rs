@@ -5,6 +5,7 @@ mod client;
 mod cmd;
 mod failure;
 mod output;
+mod reader;
 mod sure;
 
 use clap::Parser as _;
@@ -45,7 +46,7 @@ fn main() -> ExitCode {
     let format = arguments.format;
     let filter = tracing_subscriber::EnvFilter::try_from_env("FOTHER_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
-    match cmd::run(arguments) {
+    match reader::run(arguments) {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
             if format.plain() == output::Format::Json {

@@ -46,6 +46,7 @@ impl<R: Read> Read for Bounded<R> {
 }
 
 fn open_file(path: &Path) -> Result<File, String> {
+    crate::reading::begin(&path.display().to_string())?;
     // No waiting for a writer of a named pipe.
     let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
     let file: File = rustix::fs::open(path, flags, rustix::fs::Mode::empty()).map_err(|error| error.to_string())?.into();

@@ -27,12 +27,15 @@ pub enum Feeds {
     #[command(after_help = "Examples:\n  fother feeds import /mnt/usb/feeds\n  fother feeds import --kind nuclei cves.txt")]
     Import {
         /// Files and folders.
-        #[arg(required = true)]
+        #[arg(required_unless_present = "offered")]
         paths: Vec<PathBuf>,
         /// What the files are: debian-tracker, debian-list, osv, kev, epss, cve, debian-dates, ubuntu-dates, debian-support-ended,
         /// debian-support-limited, metasploit, nuclei, exploit-db.
         #[arg(long)]
         kind: Option<String>,
+        /// What `fother feeds update` fetched, with origins and kinds.
+        #[arg(long, hide = true, conflicts_with = "paths")]
+        offered: Option<PathBuf>,
         /// Let feeds in that are older or much smaller than those in use.
         #[arg(long)]
         force: bool,

@@ -13,10 +13,11 @@ use fother_core::advisory::{
 use fother_feeds::{
     database,
     fetch::HttpFetch,
-    intake::{self, Intake, Outcome},
+    intake::{self, Intake, Offered, Outcome},
     sources_table,
     vendor::Kind,
 };
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -33,7 +34,11 @@ pub fn default_dir() -> PathBuf {
 pub fn run(context: &Context, verb: &Feeds) -> Result<u8, Failure> {
     match verb {
         Feeds::Update { names, sources, dir, dry_run } => update(context, names, sources.as_deref(), dir.as_deref(), *dry_run),
-        Feeds::Import { paths, kind, force, dir } => {
+        Feeds::Import { offered: Some(list), force, dir, .. } => {
+            let outcome = intake_of(dir.as_deref()).take(fetched(list)?, fother_host::scan::clock(), *force)?;
+            report(context, &outcome)
+        }
+        Feeds::Import { paths, kind, force, dir, offered: None } => {
             let kind = kind.as_deref().map(|name| Kind::of_name(name).ok_or_else(|| no_kind(name))).transpose()?;
             let mut offered = Vec::new();
             for path in paths {
@@ -70,7 +75,6 @@ fn update(context: &Context, names: &[String], sources: Option<&Path>, dir: Opti
         table(&["name", "kind", "address"], &rows);
         return Ok(FINE);
     }
-    let intake = intake_of(dir);
     let work = tempfile::tempdir()?;
     let fetch = HttpFetch::from_machine()?;
     let (offered, failed) = sources_table::fetch(&fetch, &wanted, work.path());
@@ -80,9 +84,35 @@ fn update(context: &Context, names: &[String], sources: Option<&Path>, dir: Opti
     if offered.is_empty() {
         return Err(Failure::new(FAILED, "no feed could be fetched", "bring files here and use `fother feeds import`"));
     }
-    let outcome = intake.take(offered, fother_host::scan::clock(), false)?;
-    let code = report(context, &outcome)?;
+    let list = work.path().join("offered.json");
+    std::fs::write(&list, serde_json::to_vec(&offered.iter().map(Fetched::of).collect::<Vec<_>>())?)?;
+    // What came from the network is read where there is none.
+    let dir = dir.map_or_else(default_dir, Path::to_owned);
+    let format = if context.format == Format::Json { "json" } else { "table" };
+    let words = ["--format", format, "feeds", "import", "--dir"].map(std::ffi::OsString::from);
+    let words = words.into_iter().chain([dir.clone().into(), "--offered".into(), list.into()]).collect::<Vec<_>>();
+    let code = crate::reader::supervise(&[dir], false, &words)?;
     Ok(if failed.is_empty() { code } else { code.max(FAILED) })
+}
+
+/// A fetched file as the import is told of it.
+#[derive(Serialize, Deserialize)]
+struct Fetched {
+    path: PathBuf,
+    origin: String,
+    kind: Option<String>,
+}
+
+impl Fetched {
+    fn of(offered: &Offered) -> Self {
+        Self { path: offered.path.clone(), origin: offered.origin.clone(), kind: offered.kind.map(|kind| kind.name().into()) }
+    }
+}
+
+fn fetched(list: &Path) -> Result<Vec<Offered>, Failure> {
+    let all: Vec<Fetched> = serde_json::from_slice(&std::fs::read(list)?)?;
+    let offered = |one: Fetched| Offered { path: one.path, origin: one.origin, kind: one.kind.as_deref().and_then(Kind::of_name) };
+    Ok(all.into_iter().map(offered).collect())
 }
 
 fn report(context: &Context, outcome: &Outcome) -> Result<u8, Failure> {

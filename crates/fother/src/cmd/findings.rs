@@ -19,7 +19,7 @@ use fother_core::{
     sbom::{self, Component, Sbom},
 };
 use fother_feeds::database::{self, Blocks};
-use fother_host::{findings::Judge, root::Root, scan::clock};
+use fother_host::{findings::Judge, image::About, root::Root, scan::clock};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, path::Path};
@@ -61,22 +61,36 @@ pub fn queue(assessment: &Assessment, exposed: Option<&str>) -> Result<Queue, Fa
 }
 
 /// `fother scan --advisories-only`.
-pub fn advisories_only(context: &Context, arguments: &Scan, root: &Root, judge: Option<&Judge<'_>>) -> Result<u8, Failure> {
+pub fn advisories_only(
+    context: &Context,
+    arguments: &Scan,
+    root: &Root,
+    judge: Option<&Judge<'_>>,
+    image: Option<About>,
+) -> Result<u8, Failure> {
     let judge = judge.ok_or_else(no_database)?;
-    let found = judge.quick(root)?;
+    let mut found = judge.quick(root).map_err(|error| super::scan::unreadable(root, &error))?;
+    found.assessment.unknown.extend(image.iter().flat_map(|image| image.unknown.iter().cloned()));
     let title = format!("{} {} ({}), {} packages", found.distribution.id, found.distribution.version, found.architecture, found.installed);
-    show(
-        context,
-        arguments,
-        &Judged { distribution: &found.distribution, packages: &found.packages, assessment: &found.assessment },
-        &title,
-    )
+    let title = image.as_ref().map_or(title.clone(), |image| format!("{title}\n{}", image_line(image)));
+    let judged =
+        Judged { distribution: &found.distribution, packages: &found.packages, assessment: &found.assessment, image: image.as_ref() };
+    show(context, arguments, &judged, &title)
+}
+
+/// An image in one line.
+pub fn image_line(image: &About) -> String {
+    let platform = if image.platform.is_empty() { String::new() } else { format!(", {}", image.platform) };
+    let layers = if image.layers == 0 { String::new() } else { format!(", {} layers", image.layers) };
+    format!("image {} ({}{platform}{layers})", image.digest, image.form)
 }
 
 /// Reads an SBOM or a lock file; what it is, is told by its content or its name.
 pub fn read_document(file: &Path) -> Result<Sbom, Failure> {
     let failed =
         |why: String| Failure::new(USAGE, format!("{}: {why}", file.display()), "name a CycloneDX or SPDX document or a lock file");
+    let left_out = |why| Failure::new(UNKNOWN, format!("{} {why}", file.display()), "nothing of it is reported");
+    fother_feeds::reading::begin(&file.display().to_string()).map_err(left_out)?;
     if std::fs::metadata(file).map_err(|error| failed(error.to_string()))?.len() > sbom::DOCUMENT_BYTES_MAX as u64 {
         return Err(failed(format!("larger than {} bytes", sbom::DOCUMENT_BYTES_MAX)));
     }
@@ -93,7 +107,8 @@ pub fn document(context: &Context, arguments: &Scan, file: &Path) -> Result<u8, 
     let title = format!("{}, {} components", read.form, read.components.len());
     let packages = read.components.clone();
     let (distribution, assessment) = components::document(&database, read, clock(), arguments.feed_max_age)?;
-    show(context, arguments, &Judged { distribution: &distribution, packages: &packages, assessment: &assessment }, &title)
+    let judged = Judged { distribution: &distribution, packages: &packages, assessment: &assessment, image: None };
+    show(context, arguments, &judged, &title)
 }
 
 /// What asks for findings needs a database.
@@ -110,6 +125,8 @@ pub struct Judged<'a> {
     pub packages: &'a [Component],
     /// The findings.
     pub assessment: &'a Assessment,
+    /// The image that it is, if it is one.
+    pub image: Option<&'a About>,
 }
 
 /// Prints findings that stand alone, in the form that was asked for.
@@ -122,11 +139,14 @@ fn show(context: &Context, arguments: &Scan, judged: &Judged<'_>, title: &str) -
     } else {
         match context.format {
             Format::Json => {
-                let data = json!({"distribution": judged.distribution, "packages": judged.packages, "assessment": assessment});
+                let mut data = json!({"distribution": judged.distribution, "packages": judged.packages, "assessment": assessment});
+                if let Some(image) = judged.image {
+                    data["image"] = json!(image);
+                }
                 envelope("scan", &data, &assessment.unknown, Some(assessment), Some(&queue))?;
             }
             Format::Table => {
-                println!("{}", fother_core::text::printable(title, 200));
+                title.lines().for_each(|line| println!("{}", fother_core::text::printable(line, 200)));
                 print(assessment, &queue);
                 for why in assessment.unknown.iter().take(LINES_MAX) {
                     println!("could not tell: {}", fother_core::text::printable(why, 300));
@@ -159,7 +179,7 @@ pub fn envelope<T: Serialize>(
 
 /// Another tool's form.
 pub fn write(wanted: Wanted, judged: &Judged<'_>, queue: &Queue) -> Result<(), Failure> {
-    let Judged { distribution, packages, assessment } = *judged;
+    let Judged { distribution, packages, assessment, image: _ } = *judged;
     let subject = Subject { distribution, packages, assessment, queue, version: env!("CARGO_PKG_VERSION"), at: clock() };
     let value = match wanted {
         Wanted::Sarif => report::sarif::log(&subject),

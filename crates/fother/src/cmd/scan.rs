@@ -5,11 +5,12 @@ use crate::{
     cli::Scan,
     failure::{FINE, Failure, NO, UNKNOWN},
     output::{Format, table},
+    reader,
 };
 use fother_core::{inventory::Reboot, package::UpdateClass};
 use fother_host::{
     findings::Judge,
-    inventory,
+    image, inventory,
     root::Root,
     scan::{self, Scan as Found},
 };
@@ -22,14 +23,22 @@ pub fn run(context: &Context, arguments: &Scan) -> Result<u8, Failure> {
     if let Some(file) = &arguments.file {
         return findings::document(context, arguments, file);
     }
-    let root = Root::open(&arguments.root)?;
+    let (image, root) = match &arguments.image {
+        Some(path) => {
+            let (about, root) = image::unpack(path, arguments.platform.as_deref(), &reader::work()?)?;
+            (Some(about), Root::open(&root)?)
+        }
+        None => (None, Root::open(&arguments.root)?),
+    };
     let database = findings::database(arguments.db.as_deref(), context, arguments.fail_on.as_deref())?;
     let judge = database.as_ref().map(|database| Judge::new(database, arguments.feed_max_age));
     // Only dpkg hosts have archives that are looked at here.
     if arguments.advisories_only || fother_host::foreign::is_there(&root) {
-        return findings::advisories_only(context, arguments, &root, judge.as_ref());
+        return findings::advisories_only(context, arguments, &root, judge.as_ref(), image);
     }
-    let found = scan::scan(&root, None, judge.as_ref()).map_err(|error| unreadable(&root, &error))?;
+    let mut found = scan::scan(&root, None, judge.as_ref()).map_err(|error| unreadable(&root, &error))?;
+    found.unknown.extend(image.iter().flat_map(|image| image.unknown.iter().cloned()));
+    found.image = image;
     let queue = found.assessment.as_ref().map(|assessment| findings::queue(assessment, arguments.exposed.as_deref())).transpose()?;
     let new = match (&found.assessment, &queue) {
         (Some(assessment), Some(queue)) => findings::fails(assessment, queue, arguments)?,
@@ -37,7 +46,8 @@ pub fn run(context: &Context, arguments: &Scan) -> Result<u8, Failure> {
     };
     if context.wanted.is_for_findings() {
         let (Some(assessment), Some(queue)) = (&found.assessment, &queue) else { return Err(findings::no_database()) };
-        let judged = findings::Judged { distribution: &found.distribution, packages: &found.packages, assessment };
+        let judged =
+            findings::Judged { distribution: &found.distribution, packages: &found.packages, assessment, image: found.image.as_ref() };
         findings::write(context.wanted, &judged, queue)?;
     } else {
         match context.format {
@@ -56,7 +66,7 @@ pub fn run(context: &Context, arguments: &Scan) -> Result<u8, Failure> {
 }
 
 /// No dpkg database: it is named what stands there instead.
-fn unreadable(root: &Root, error: &scan::Error) -> Failure {
+pub fn unreadable(root: &Root, error: &scan::Error) -> Failure {
     let system = inventory::distribution(root);
     let name = if system.id.is_empty() { "an unknown system".to_owned() } else { format!("{} {}", system.id, system.version) };
     let what = format!("{} holds {name}, which cannot be assessed: {error}", root.path().display());
@@ -83,6 +93,9 @@ fn print(found: &Found) {
         found.installed,
         found.updates.len()
     );
+    if let Some(image) = &found.image {
+        println!("{}", findings::image_line(image));
+    }
     let mut updates: Vec<&scan::Update> = found.updates.iter().collect();
     updates.sort_by_key(|update| (update.class, update.name.clone()));
     let rows: Vec<Vec<String>> = updates

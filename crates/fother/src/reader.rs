@@ -1,0 +1,187 @@
+//! Commands that read foreign bytes run in a process of their own, in a sandbox. This file starts it, answers what it asks about the running
+//! machine, and starts it again without the file that it did not survive, so that the rest is still reported.
+
+use crate::{
+    cli::{Cli, Command, Feeds, Reconcile, Scan},
+    cmd::default_feeds_dir,
+    failure::{FAILED, Failure, UNKNOWN},
+};
+use fother_core::text::printable;
+use fother_feeds::reading;
+use fother_host::{
+    outside,
+    sandbox::{self, Allowed},
+};
+use rustix::fs::{MemfdFlags, memfd_create};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::File,
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::{net::UnixStream, process::ExitStatusExt as _},
+    },
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    sync::OnceLock,
+};
+
+/// Most files that are left out before the whole is given up.
+const LEFT_OUT_MAX: usize = 16;
+/// How the reader is told that it is one.
+const VARIABLE: &str = "FOTHER_READER";
+/// A process of this program that panicked ends with this code, which is none of its own.
+const PANICKED: i32 = 101;
+
+/// What the reader is started with.
+#[derive(Debug, Serialize, Deserialize)]
+struct Order {
+    /// Descriptor in which it tells what it reads.
+    place: i32,
+    /// Files that it leaves out.
+    left_out: Vec<String>,
+    /// An empty directory for it alone, removed afterwards.
+    work: Option<PathBuf>,
+}
+
+static WORK: OnceLock<PathBuf> = OnceLock::new();
+
+/// The directory in which the reader puts an image's files.
+pub fn work() -> Result<PathBuf, Failure> {
+    WORK.get().cloned().ok_or_else(|| Failure::new(FAILED, "there is no directory for the image's files", ""))
+}
+
+/// Where such directories are made: `TMPDIR`, else the place for large files that are of short use.
+fn works() -> PathBuf {
+    std::env::var_os("TMPDIR").map_or_else(|| "/var/tmp".into(), PathBuf::from)
+}
+
+/// What a command that reads foreign bytes may touch; `None` for all others.
+pub fn allowed(command: &Command) -> Option<Allowed> {
+    let database = |given: Option<&Path>| given.map_or_else(default_feeds_dir, Path::to_owned);
+    match command {
+        Command::Scan(Scan { root, db, file, image, baseline, .. }) => {
+            let input = file.as_ref().or(image.as_ref()).unwrap_or(root).clone();
+            let read = [Some(input), Some(database(db.as_deref())), baseline.clone()].into_iter().flatten().collect();
+            Some(Allowed { read, write: Vec::new() })
+        }
+        Command::Explain(explain) => Some(Allowed { read: vec![explain.root.clone(), database(explain.db.as_deref())], write: Vec::new() }),
+        Command::Diff(diff) => {
+            let read = std::iter::once(diff.a.clone()).chain(diff.b.clone()).chain([database(diff.db.as_deref())]).collect();
+            Some(Allowed { read, write: Vec::new() })
+        }
+        Command::Reconcile(reconcile) => {
+            let subject = reconcile.file.as_ref().unwrap_or(&reconcile.root).clone();
+            let read = vec![reconcile.report.clone(), subject, database(reconcile.db.as_deref())];
+            Some(Allowed { read, write: reconcile.write_vex.iter().cloned().collect() })
+        }
+        Command::Feeds(Feeds::Import { paths, offered, dir, .. }) => {
+            let fetched = offered.as_deref().and_then(Path::parent).map(Path::to_owned);
+            Some(Allowed {
+                read: paths.iter().cloned().chain(fetched).collect(),
+                write: vec![dir.clone().unwrap_or_else(default_feeds_dir)],
+            })
+        }
+        Command::Feeds(Feeds::Status { dir, .. }) => {
+            Some(Allowed { read: vec![dir.clone().unwrap_or_else(default_feeds_dir)], write: Vec::new() })
+        }
+        // What it fetches is read by the import that it starts.
+        Command::Feeds(Feeds::Update { .. })
+        | Command::Rehearse(_)
+        | Command::Serve(_)
+        | Command::Agent(_)
+        | Command::Status
+        | Command::Host(_)
+        | Command::Archive(_)
+        | Command::Plan(_)
+        | Command::Change(_)
+        | Command::Rollout(_)
+        | Command::Log(_)
+        | Command::Lab(_)
+        | Command::Demo(_)
+        | Command::Completions { .. } => None,
+    }
+}
+
+/// Runs a command: in the sandbox where it reads foreign bytes, else here.
+pub fn run(cli: Cli) -> Result<u8, Failure> {
+    let Some(allowed) = allowed(&cli.command) else { return crate::cmd::run(cli) };
+    let has_work = matches!(&cli.command, Command::Scan(Scan { image: Some(_), .. }) | Command::Diff(_) | Command::Reconcile(_));
+    if let Command::Reconcile(Reconcile { write_vex: Some(file), .. }) = &cli.command {
+        // The sandbox lets this one file be written, so it must be there; what it holds stays until the answers are known.
+        std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(file)
+            .map_err(|error| Failure::new(FAILED, format!("{}: {error}", file.display()), "name a file that you may write"))?;
+    }
+    match std::env::var(VARIABLE) {
+        Ok(order) => {
+            enter(&order, allowed)?;
+            crate::cmd::run(cli)
+        }
+        Err(_) => supervise(&allowed.write, has_work, &std::env::args_os().skip(1).collect::<Vec<_>>()),
+    }
+}
+
+/// Becomes the reader.
+fn enter(order: &str, mut allowed: Allowed) -> Result<(), Failure> {
+    let failed = |why: String| Failure::new(FAILED, format!("{VARIABLE}: {why}"), "unset it: only this program sets it, for itself");
+    let order: Order = serde_json::from_str(order).map_err(|error| failed(error.to_string()))?;
+    let place = std::fs::OpenOptions::new().write(true).open(format!("/proc/self/fd/{}", order.place));
+    reading::watch(place.map_err(|error| failed(error.to_string()))?, order.left_out);
+    let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map_err(|error| failed(error.to_string()))?;
+    outside::ask_at(File::from(socket));
+    allowed.write.extend(order.work.clone());
+    order.work.map(|work| WORK.set(work));
+    let missing = sandbox::enter(&allowed).map_err(|error| Failure::new(FAILED, error.to_string(), ""))?;
+    for what in missing {
+        eprintln!("fother: foreign data is read with less protection here: {what}");
+    }
+    Ok(())
+}
+
+/// Starts the reader with these arguments until it ends by itself; `write` are directories that it needs, `has_work` gives it one of its own.
+pub fn supervise(write: &[PathBuf], has_work: bool, arguments: &[std::ffi::OsString]) -> Result<u8, Failure> {
+    for dir in write.iter().filter(|path| !path.is_file()) {
+        std::fs::create_dir_all(dir).map_err(|error| Failure::new(FAILED, format!("{}: {error}", dir.display()), "name another --dir"))?;
+    }
+    let mut left_out: Vec<String> = Vec::new();
+    loop {
+        let place = File::from(memfd_create("fother-reading", MemfdFlags::empty())?);
+        let status = once(&place, &left_out, has_work, arguments)?;
+        if let Some(code) = status.code().filter(|code| *code != PANICKED) {
+            return Ok(u8::try_from(code).unwrap_or(FAILED));
+        }
+        let why = ending(status);
+        let Some(path) = reading::last(&place).filter(|path| !left_out.contains(path) && left_out.len() < LEFT_OUT_MAX) else {
+            let what = format!("the reader of foreign data was ended by {why}: nothing is reported");
+            return Err(Failure::new(UNKNOWN, what, "report this as a fault of fother, with the input if you can"));
+        };
+        eprintln!("fother: {} ended its reader ({why}); it is left out", printable(&path, 300));
+        left_out.push(path);
+    }
+}
+
+fn once(place: &File, left_out: &[String], has_work: bool, arguments: &[std::ffi::OsString]) -> Result<ExitStatus, Failure> {
+    let work = has_work.then(|| tempfile::Builder::new().prefix("fother-image-").tempdir_in(works())).transpose()?;
+    let own = work.as_ref().map(|work| work.path().to_owned());
+    let order = serde_json::to_string(&Order { place: place.as_raw_fd(), left_out: left_out.to_vec(), work: own })?;
+    let (ours, theirs) = UnixStream::pair()?;
+    let mut command = std::process::Command::new("/proc/self/exe");
+    command.args(arguments).env(VARIABLE, order).stdin(Stdio::from(OwnedFd::from(theirs)));
+    let started = command.spawn();
+    // The command keeps the other end open as long as it lives.
+    drop(command);
+    let mut child = started.map_err(|error| Failure::new(FAILED, format!("the reader cannot be started: {error}"), "mount /proc"))?;
+    // A reader that asks for what it may not, or breaks off, ends; how is its status' to say.
+    let _ = outside::answer(ours);
+    Ok(child.wait()?)
+}
+
+fn ending(status: ExitStatus) -> String {
+    match status.signal().map(rustix::process::Signal::from_named_raw) {
+        None => "a fault of its own".into(),
+        Some(Some(rustix::process::Signal::XCPU | rustix::process::Signal::KILL)) => "the system: too much time or memory".into(),
+        Some(_) => format!("signal {}", status.signal().unwrap_or_default()),
+    }
+}
