@@ -150,7 +150,7 @@ fn window_seeds() -> Vec<Vec<u8>> {
 fn window(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Some((timezone, start)) = text.split_once('\n') else { return };
-    let window = Window { timezone: timezone.into(), start: start.into(), duration_s: 7_200, cutoff_s: 60, ..Window::always() };
+    let window = Window { timezone: timezone.into(), start: start.into(), duration_s: 7_200, cutoff_s: 60 };
     let _ = window.validate();
     let Ok(found) = window::intervals(&window, Timestamp(1_790_000_000_000), 40) else { return };
     assert!(window.validate().is_ok(), "{text:?} opens but is not valid");

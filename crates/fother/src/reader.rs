@@ -18,7 +18,10 @@ use std::{
     fs::File,
     os::{
         fd::{AsRawFd as _, OwnedFd},
-        unix::{net::UnixStream, process::ExitStatusExt as _},
+        unix::{
+            net::UnixStream,
+            process::{CommandExt as _, ExitStatusExt as _},
+        },
     },
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -168,7 +171,7 @@ fn once(place: &File, left_out: &[String], has_work: bool, arguments: &[std::ffi
     let order = serde_json::to_string(&Order { place: place.as_raw_fd(), left_out: left_out.to_vec(), work: own })?;
     let (ours, theirs) = UnixStream::pair()?;
     let mut command = std::process::Command::new("/proc/self/exe");
-    command.args(arguments).env(VARIABLE, order).stdin(Stdio::from(OwnedFd::from(theirs)));
+    command.arg0("fother").args(arguments).env(VARIABLE, order).stdin(Stdio::from(OwnedFd::from(theirs)));
     let started = command.spawn();
     // The command keeps the other end open as long as it lives.
     drop(command);
