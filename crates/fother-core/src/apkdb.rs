@@ -34,3 +34,23 @@ pub fn parse(text: &str) -> (Vec<Component>, Vec<String>) {
     packages.sort();
     (packages, unknown)
 }
+
+/// Paths of the packages' files, relative to the root: directories stand in `F:` lines, their files in the `R:` lines behind.
+pub fn files(text: &str) -> impl Iterator<Item = String> {
+    let mut directory = "";
+    text.lines().filter_map(move |line| {
+        if let Some(name) = line.strip_prefix("F:") {
+            directory = name;
+        }
+        line.strip_prefix("R:").map(|name| if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn files_stand_behind_their_directories() {
+        let text = "P:x\nV:1-r0\nF:usr/lib\nR:a\nZ:Q1\nR:b\nF:\nR:c\n";
+        assert_eq!(super::files(text).collect::<Vec<_>>(), ["usr/lib/a", "usr/lib/b", "c"]);
+    }
+}

@@ -60,10 +60,15 @@ pub fn release_name(distribution: &Distribution) -> Option<String> {
     })
 }
 
-/// A package's name as the database keeps it: Python's are compared without case and signs (PEP 503).
+/// A package's name as the database keeps it: Python's are compared without case and signs (PEP 503); Go's without case, for package URLs
+/// are written in lower case (purl-spec, `golang`).
 #[must_use]
 pub fn package_name(ecosystem: &str, name: &str) -> String {
-    if ecosystem == "PyPI" { name.to_lowercase().replace(['_', '.'], "-") } else { name.to_owned() }
+    match ecosystem {
+        "PyPI" => name.to_lowercase().split(['-', '_', '.']).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-"),
+        "Go" => name.to_lowercase(),
+        _ => name.to_owned(),
+    }
 }
 
 /// One vulnerability of one installed package.

@@ -21,6 +21,7 @@ pub mod event;
 pub mod gate;
 pub mod id;
 pub mod inventory;
+pub mod languages;
 pub mod merkle;
 pub mod package;
 pub mod plan;
@@ -42,6 +43,7 @@ pub mod time;
 pub mod version;
 pub mod window;
 pub mod witness;
+pub mod yaml;
 
 pub use digest::Digest;
 pub use time::Timestamp;

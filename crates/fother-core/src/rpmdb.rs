@@ -62,6 +62,29 @@ impl Blobs {
 /// # Errors
 /// Where it is none, or so damaged that packages may be missing.
 pub fn parse(bytes: &[u8]) -> Result<Content, String> {
+    let blobs = blobs(bytes)?;
+    let mut content = Content::default();
+    for (at, blob) in blobs.all.iter().enumerate() {
+        match header::component(blob) {
+            // Public keys are kept as packages of their own.
+            Ok(package) if package.name == "gpg-pubkey" => {}
+            Ok(package) => content.packages.push(package),
+            Err(why) => content.unknown.push(format!("rpm package number {at}: {why}")),
+        }
+    }
+    content.packages.sort();
+    Ok(content)
+}
+
+/// Calls `file` with the path of each file of each package.
+///
+/// # Errors
+/// As for [`parse`], and where a package's list of files is malformed.
+pub fn files(bytes: &[u8], mut file: impl FnMut(String)) -> Result<(), String> {
+    blobs(bytes)?.all.iter().try_for_each(|blob| header::files(blob, &mut file))
+}
+
+fn blobs(bytes: &[u8]) -> Result<Blobs, String> {
     if bytes.len() > DATABASE_BYTES_MAX {
         return Err(format!("the rpm database is larger than {DATABASE_BYTES_MAX} bytes"));
     }
@@ -74,16 +97,5 @@ pub fn parse(bytes: &[u8]) -> Result<Content, String> {
     } else {
         Err("it is no SQLite, NDB or Berkeley database".into())
     };
-    let blobs = blobs.map_err(|why| format!("rpm database: {why}"))?;
-    let mut content = Content::default();
-    for (at, blob) in blobs.all.iter().enumerate() {
-        match header::component(blob) {
-            // Public keys are kept as packages of their own.
-            Ok(package) if package.name == "gpg-pubkey" => {}
-            Ok(package) => content.packages.push(package),
-            Err(why) => content.unknown.push(format!("rpm package number {at}: {why}")),
-        }
-    }
-    content.packages.sort();
-    Ok(content)
+    blobs.map_err(|why| format!("rpm database: {why}"))
 }

@@ -39,6 +39,9 @@ pub struct Component {
     /// Distribution as the package URL says: `debian-12.11`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub distro: String,
+    /// Where it was found below a root or a source tree; empty where that is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub place: String,
 }
 
 impl Component {
@@ -53,6 +56,7 @@ impl Component {
             arch: package.arch.clone(),
             source: Some((package.source.clone(), package.source_version.as_str().to_owned())),
             distro: format!("{}-{}", distribution.id, distribution.version),
+            place: String::new(),
         }
     }
 
@@ -191,6 +195,7 @@ fn component(purl: &Purl, clues: &Clues<'_>) -> Component {
         version,
         arch: purl.qualifier("arch").unwrap_or_default().to_owned(),
         distro: purl.qualifier("distro").unwrap_or_default().to_owned(),
+        place: String::new(),
     }
 }
 

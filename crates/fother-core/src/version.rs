@@ -1,6 +1,9 @@
 //! Debian version numbers and their order (Debian Policy section 5.6.12; deb-version(7)); other orders in the modules below.
 
 pub mod apk;
+pub mod composer;
+pub mod gem;
+pub mod maven;
 pub mod pep440;
 pub mod rpm;
 pub mod scheme;

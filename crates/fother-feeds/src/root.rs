@@ -227,6 +227,18 @@ impl Root {
         Ok(names)
     }
 
+    /// Opens the directory at exactly this path (bytes, relative to the root), following no link at all.
+    ///
+    /// # Errors
+    /// Where it is absent, refused, or a link is on the way.
+    pub fn directory(&self, path: &[u8]) -> Result<OwnedFd, Error> {
+        let path = if path.is_empty() { b"." } else { path };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        openat2(&self.directory, path, flags, Mode::empty(), resolve)
+            .map_err(|errno| refusal("list", self.full(&String::from_utf8_lossy(path)), errno))
+    }
+
     /// Whether something is at the path, links followed below the root.
     #[must_use]
     pub fn exists(&self, path: &str) -> bool {

@@ -7,7 +7,10 @@ pub mod input;
 pub mod kev;
 pub mod lifecycle;
 pub mod list;
+pub mod nodejs;
 pub mod osv;
+pub mod requirement;
+pub mod rubysec;
 pub mod sniff;
 pub mod tracker;
 pub mod zip;
@@ -48,11 +51,15 @@ pub enum Kind {
     Nuclei,
     /// CVEs with an entry in Exploit-DB.
     ExploitDb,
+    /// The Ruby Advisory Database.
+    Rubysec,
+    /// Vulnerabilities of Node.js itself.
+    NodejsCore,
 }
 
 impl Kind {
     /// All.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::DebianTracker,
         Self::DebianList,
         Self::Osv,
@@ -66,6 +73,8 @@ impl Kind {
         Self::Metasploit,
         Self::Nuclei,
         Self::ExploitDb,
+        Self::Rubysec,
+        Self::NodejsCore,
     ];
 
     /// Its name on the command line and in reports.
@@ -85,6 +94,8 @@ impl Kind {
             Self::Metasploit => "metasploit",
             Self::Nuclei => "nuclei",
             Self::ExploitDb => "exploit-db",
+            Self::Rubysec => "rubysec",
+            Self::NodejsCore => "nodejs-core",
         }
     }
 
@@ -106,7 +117,9 @@ impl Kind {
             | Self::SupportLimited
             | Self::Metasploit
             | Self::Nuclei
-            | Self::ExploitDb => true,
+            | Self::ExploitDb
+            | Self::Rubysec
+            | Self::NodejsCore => true,
             Self::DebianList | Self::Osv | Self::Cve | Self::SupportEnded => false,
         }
     }
@@ -116,8 +129,10 @@ impl Kind {
     pub fn fresh_days(self) -> u32 {
         match self {
             Self::DebianTracker | Self::DebianList | Self::Epss => 7,
-            Self::Osv | Self::Kev => 14,
+            Self::Osv | Self::Kev | Self::Rubysec => 14,
             // Enrichment and dates: their absence is visible in each answer.
+            // Node.js publishes a few times a year.
+            Self::NodejsCore => 180,
             Self::Cve => 60,
             Self::DebianDates | Self::UbuntuDates | Self::SupportEnded | Self::SupportLimited => 400,
             Self::Metasploit | Self::Nuclei | Self::ExploitDb => 60,
@@ -162,6 +177,8 @@ pub fn read(builder: &mut Builder, about: &About, path: &Path) -> Result<Taken, 
         Kind::Metasploit => exploits::read(builder, path, Exploits::METASPLOIT),
         Kind::Nuclei => exploits::read(builder, path, Exploits::NUCLEI),
         Kind::ExploitDb => exploits::read(builder, path, Exploits::EXPLOIT_DB),
+        Kind::Rubysec => rubysec::read(builder, path),
+        Kind::NodejsCore => nodejs::read(builder, path, about.modified),
     }?;
     // A release in which no package's support has ended yet has an empty list.
     if taken.records == 0 && about.kind != Kind::SupportEnded {

@@ -76,6 +76,27 @@ impl<'a> Judge<'a> {
         Ok(Quick { distribution: facts.0, architecture, installed: packages.len(), packages, assessment })
     }
 
+    /// The assessment of nothing: feeds and database alone.
+    ///
+    /// # Errors
+    /// Where the database is damaged.
+    pub fn nothing(&self) -> Result<Assessment, fother_core::advisory::reader::Error> {
+        components::document(self.database, fother_core::sbom::Sbom::default(), self.now, self.feed_days_max).map(|(_, nothing)| nothing)
+    }
+
+    /// Adds findings of language packages to an assessment.
+    ///
+    /// # Errors
+    /// Where the database is damaged.
+    pub fn add(
+        &self,
+        distribution: &Distribution,
+        found: &[Component],
+        assessment: &mut Assessment,
+    ) -> Result<(), fother_core::advisory::reader::Error> {
+        components::add(self.database, distribution, found, self.now, self.feed_days_max, assessment)
+    }
+
     /// Assesses a root with what its archives offer, and says which update closes what.
     ///
     /// # Errors

@@ -69,3 +69,18 @@ fn rpm(root: &Root, path: &str, sbom: &mut Sbom) {
         sbom.unknown.push(format!("rpm's packages: {log} is not empty: run `rpm -q rpm` on that system once, then look again"));
     }
 }
+
+/// Calls `file` with the path of each file that a package of rpm or apk has.
+///
+/// # Errors
+/// Where a database cannot be read.
+pub fn files(root: &Root, mut file: impl FnMut(String)) -> Result<(), String> {
+    if let Some(path) = rpm_path(root) {
+        let bytes = root.read(path, rpmdb::DATABASE_BYTES_MAX).map_err(|error| error.to_string())?;
+        rpmdb::files(&bytes, &mut file)?;
+    }
+    if root.exists(APK) {
+        apkdb::files(&root.text(APK, APK_BYTES_MAX).map_err(|error| error.to_string())?).for_each(file);
+    }
+    Ok(())
+}

@@ -48,8 +48,8 @@ fn files(root: &Root, package: &Installed) -> Result<String, String> {
     }
 }
 
-/// What makes processes one line: their name, their unit, and whether they run an old version.
-type Alike<'a> = (&'a str, Option<&'a str>, bool);
+/// A process's name, its unit, and whether what it maps is no longer there.
+type Who<'a> = (&'a str, Option<&'a str>, bool);
 
 /// The processes that share this root, by the files that they map.
 struct Index<'a> {
@@ -82,7 +82,7 @@ impl<'a> Index<'a> {
             Err(why) => return PackageUse::without(name, InUse::Unknown, format!("its files are not known: {why}")),
         };
         // By name and unit, and apart where one still runs the old version.
-        let mut uses: BTreeMap<Alike<'_>, (Use, BTreeSet<u32>)> = BTreeMap::new();
+        let mut uses: BTreeMap<Who<'_>, (Use, BTreeSet<u32>)> = BTreeMap::new();
         for path in list.lines() {
             for (process, file) in self.by_path.get(&merged(path)).into_iter().flatten() {
                 let key = (process.name.as_str(), process.unit.as_deref(), file.deleted);
@@ -193,9 +193,9 @@ mod tests {
     }
 
     fn process(pid: u32, name: &str, files: &[(&str, bool)]) -> Process {
-        let file = |(path, deleted): &(&str, bool)| Mapped { path: (*path).to_owned(), inode: 1, deleted: *deleted };
+        let file = |(path, deleted): &(&str, bool)| Mapped { path: (*path).into(), inode: 1, deleted: *deleted };
         let code = Code::Files(files.iter().map(file).collect());
-        Process { pid, name: name.into(), unit: None, contained: false, other_root: false, code, listens: Vec::new(), started_ms: None }
+        Process { pid, name: name.into(), unit: None, contained: false, other_root: false, code, listens: Vec::new() }
     }
 
     fn running(kernel: &str, container: bool) -> Running {

@@ -10,6 +10,7 @@ pub mod foreign;
 pub mod image;
 pub mod in_use;
 pub mod inventory;
+pub mod languages;
 pub mod manifest;
 pub mod outside;
 pub mod patchers;

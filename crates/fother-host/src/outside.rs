@@ -1,7 +1,7 @@
 //! Questions that a sandboxed reader has about the running machine, which it cannot look at itself: a closed list, answered by the process
 //! that started it. Touches the socket between the two.
 
-use crate::services;
+use crate::{processes, services};
 use serde::de::DeserializeOwned;
 use std::{
     fs::File,
@@ -16,16 +16,19 @@ const LENGTH_BYTES: usize = 8;
 /// What can be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Question {
-    /// Services and processes: what they map and where they listen.
-    Running,
+    /// Every process: what it maps, where it listens.
+    Processes,
+    /// Units that run or failed, with their state.
+    Units,
 }
 
 impl Question {
-    const ALL: [Self; 1] = [Self::Running];
+    const ALL: [Self; 2] = [Self::Processes, Self::Units];
 
     fn number(self) -> u8 {
         match self {
-            Self::Running => 1,
+            Self::Processes => 1,
+            Self::Units => 2,
         }
     }
 }
@@ -61,7 +64,8 @@ pub fn answer(mut socket: impl io::Read + io::Write) -> io::Result<()> {
     while socket.read(&mut asked)? == 1 {
         let question = Question::ALL.into_iter().find(|question| question.number() == asked[0]);
         let bytes = match question.ok_or_else(|| io::Error::other("a question that is not in the list"))? {
-            Question::Running => serde_json::to_vec(&services::here())?,
+            Question::Processes => serde_json::to_vec(&processes::look_here())?,
+            Question::Units => serde_json::to_vec(&services::unit_states())?,
         };
         socket.write_all(&(bytes.len() as u64).to_le_bytes())?;
         socket.write_all(&bytes)?;

@@ -2,14 +2,18 @@
 //!
 //! Command lines and environments may hold secrets and are never read; a process is named by what it calls itself (`comm`).
 
-use crate::sockets::{Listening, listening};
+use crate::{
+    outside::{self, Question},
+    sockets::{Listening, listening},
+};
 use fother_core::text::printable;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     fs,
     io::Read,
     os::unix::fs::MetadataExt,
+    sync::Arc,
 };
 
 /// Most processes that are looked at.
@@ -25,18 +29,33 @@ const DELETED: &str = " (deleted)";
 const NO_FILES: [&str; 6] = ["/memfd:", "/dev/", "/SYSV", "/tmp/", "/var/tmp/", "/run/"];
 /// The kernel's own threads map nothing (`PF_KTHREAD` of `include/linux/sched.h`).
 const KERNEL_THREAD: u64 = 0x0020_0000;
-/// Ticks of `/proc/PID/stat` in a second (`USER_HZ`, the same on every architecture that Debian has).
-const TICKS_PER_SECOND: u64 = 100;
 
 /// A file that a process maps as code.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Mapped {
     /// Absolute path as it was when it was mapped.
-    pub path: String,
+    #[serde(serialize_with = "as_text", deserialize_with = "from_text")]
+    pub path: Arc<str>,
     /// Inode that is mapped.
     pub inode: u64,
     /// The file that is mapped is no longer there; another may stand at its path.
     pub deleted: bool,
+}
+
+fn as_text<S: Serializer>(path: &Arc<str>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(path)
+}
+
+fn from_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    String::deserialize(deserializer).map(Arc::from)
+}
+
+impl Mapped {
+    /// Whether another file stands at the path now: the code was replaced, not only removed.
+    #[must_use]
+    pub fn is_replaced(&self) -> bool {
+        fs::metadata(&*self.path).is_ok_and(|now| now.is_file() && now.ino() != self.inode)
+    }
 }
 
 /// A socket that waits for others, with the table that says so.
@@ -74,8 +93,6 @@ pub struct Process {
     pub code: Code,
     /// Where it listens, as far as that can be told.
     pub listens: Vec<Listens>,
-    /// When it was started, in milliseconds since 1970; `None` where that cannot be read.
-    pub started_ms: Option<u64>,
 }
 
 /// All processes, by id.
@@ -89,22 +106,23 @@ pub struct Processes {
     pub unknown: Vec<String>,
 }
 
-/// Looks at every process of this machine.
+/// Looks at every process of this machine, or has the process outside of the sandbox look.
 #[must_use]
 pub fn look() -> Processes {
+    let failed = |why| Processes { unknown: vec![format!("processes: {why}")], ..Processes::default() };
+    outside::ask(Question::Processes).map_or_else(look_here, |answer| answer.unwrap_or_else(failed))
+}
+
+pub(crate) fn look_here() -> Processes {
     let mut out = Processes::default();
     let ids = process_ids(&mut out.unknown);
     let mut networks = Networks::new(&mut out.unknown);
     let base = base_of_units();
-    let boot_s =
-        proc_text("/proc/stat").ok().and_then(|text| text.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok()));
     let root = fs::metadata("/").map(|root| (root.dev(), root.ino())).ok();
+    let mut texts = HashSet::new();
     for pid in ids {
-        let (Ok(status), Ok(stat)) = (proc_text(&format!("/proc/{pid}/status")), proc_text(&format!("/proc/{pid}/stat"))) else { continue };
-        if is_kernel_thread(&stat) {
-            continue;
-        }
-        let Some(code) = code(pid) else { continue };
+        let Some(status) = proc_text(&format!("/proc/{pid}/status")).ok().filter(|_| !is_kernel_thread(pid)) else { continue };
+        let Some(code) = code(pid, &mut texts) else { continue };
         out.list.push(Process {
             pid,
             name: name(&status),
@@ -113,7 +131,6 @@ pub fn look() -> Processes {
             other_root: fs::metadata(format!("/proc/{pid}/root/")).is_ok_and(|its| Some((its.dev(), its.ino())) != root),
             code,
             listens: networks.of(pid),
-            started_ms: boot_s.and_then(|boot| started_ms(&stat, boot)),
         });
     }
     out.unowned = networks.unowned();
@@ -125,17 +142,11 @@ fn name(status: &str) -> String {
     printable(name, NAME_CHARS_MAX)
 }
 
-/// A field of `/proc/PID/stat`, counted from the state. The name before it may hold parentheses and spaces; what follows the last one does not.
-fn stat_field(stat: &str, at: usize) -> Option<u64> {
-    stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(at)?.parse().ok())
-}
-
-fn is_kernel_thread(stat: &str) -> bool {
-    stat_field(stat, 6).is_some_and(|flags| flags & KERNEL_THREAD != 0)
-}
-
-fn started_ms(stat: &str, boot_s: u64) -> Option<u64> {
-    boot_s.checked_mul(1_000)?.checked_add(stat_field(stat, 19)?.checked_mul(1_000 / TICKS_PER_SECOND)?)
+fn is_kernel_thread(pid: u32) -> bool {
+    let Ok(stat) = proc_text(&format!("/proc/{pid}/stat")) else { return false };
+    // The name may hold parentheses and spaces; what follows the last one does not.
+    let flags = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(6)?.parse::<u64>().ok());
+    flags.is_some_and(|flags| flags & KERNEL_THREAD != 0)
 }
 
 fn process_ids(unknown: &mut Vec<String>) -> Vec<u32> {
@@ -194,11 +205,11 @@ fn unit_in<'a>(path: &'a str, base: &str) -> Option<&'a str> {
 }
 
 /// What a process maps; `None` where it is gone.
-fn code(pid: u32) -> Option<Code> {
+fn code(pid: u32, texts: &mut HashSet<Arc<str>>) -> Option<Code> {
     match proc_text(&format!("/proc/{pid}/maps")) {
         Ok(maps) if maps.len() as u64 >= PROC_FILE_BYTES_MAX => Some(Code::Closed("its maps are too long".into())),
         Ok(maps) => {
-            let files = mapped_code(&maps);
+            let files = mapped_code(&maps, texts);
             let many = files.len() > FILES_PER_PROCESS_MAX;
             Some(if many { Code::Closed("it maps too many files".into()) } else { Code::Files(files) })
         }
@@ -210,8 +221,8 @@ fn code(pid: u32) -> Option<Code> {
 
 /// Files in the text of `/proc/PID/maps` that are mapped executable, each once, sorted.
 #[must_use]
-pub fn mapped_code(maps: &str) -> Vec<Mapped> {
-    let row = |line: &str| {
+pub fn mapped_code(maps: &str, texts: &mut HashSet<Arc<str>>) -> Vec<Mapped> {
+    let mut row = |line: &str| {
         let mut rest = line;
         let mut field = || {
             let (field, tail) = rest.trim_start().split_once(' ')?;
@@ -224,9 +235,14 @@ pub fn mapped_code(maps: &str) -> Vec<Mapped> {
             return None;
         }
         let (path, deleted) = path.strip_suffix(DELETED).map_or((path, false), |path| (path, true));
-        Some(Mapped { path: path.to_owned(), inode: inode.parse().unwrap_or(0), deleted })
+        let path = texts.get(path).cloned().unwrap_or_else(|| {
+            let path: Arc<str> = Arc::from(path);
+            texts.insert(Arc::clone(&path));
+            path
+        });
+        Some(Mapped { path, inode: inode.parse().unwrap_or(0), deleted })
     };
-    let mut files: Vec<Mapped> = maps.lines().filter_map(row).collect();
+    let mut files: Vec<Mapped> = maps.lines().filter_map(&mut row).collect();
     files.sort();
     files.dedup();
     files
@@ -320,7 +336,8 @@ mod tests {
             7f0000009000-7f000000a000 r-xp 00000000 08:01 127                        /opt/my app/x (deleted)\n\
             7f000000b000-7f000000c000 rwxp 00000000 00:00 0 \n\
             7f000000d000-7f000000e000 r-xp 00000000 00:00 0                          [vdso]\n";
-        let found: Vec<_> = mapped_code(maps).into_iter().map(|f| (f.path, f.inode, f.deleted)).collect();
+        let mut texts = HashSet::new();
+        let found: Vec<_> = mapped_code(maps, &mut texts).into_iter().map(|f| (f.path.to_string(), f.inode, f.deleted)).collect();
         assert_eq!(
             found,
             [
@@ -329,6 +346,17 @@ mod tests {
                 ("/usr/lib/libssl.so.3".to_owned(), 123, true)
             ]
         );
+    }
+
+    #[test]
+    fn a_removed_file_is_not_a_replaced_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lib");
+        let mapped = Mapped { path: path.display().to_string().into(), inode: 1, deleted: true };
+        assert!(!mapped.is_replaced());
+        fs::write(&path, "new").unwrap();
+        assert!(mapped.is_replaced());
+        assert!(!Mapped { inode: fs::metadata(&path).unwrap().ino(), ..mapped }.is_replaced());
     }
 
     #[test]

@@ -9,7 +9,8 @@ use crate::{
     },
     in_use,
     inventory::{self, Facts},
-    reboot,
+    languages::{self, Owned},
+    processes, reboot,
     root::Root,
     services,
 };
@@ -94,8 +95,44 @@ pub struct Scan {
     /// Findings and their four answers, where an advisory database was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub assessment: Option<fother_core::assess::host::Assessment>,
+    /// Packages of language ecosystems, where they were looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub languages: Option<Languages>,
     /// What could not be told, by name with the reason.
     pub unknown: Vec<String>,
+}
+
+/// Packages of language ecosystems as a report shows them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Languages {
+    /// Number of components of each type, for people.
+    pub counts: String,
+    /// All of them.
+    pub components: Vec<languages::Shown>,
+    /// Number of files with components that belong to packages of the distribution, whose advisories judge them.
+    pub of_packages: usize,
+    /// Directories that were left out, with the reason.
+    pub left_out: Vec<String>,
+}
+
+impl Languages {
+    /// What a walk found, without its unknowns.
+    #[must_use]
+    pub fn of(found: &languages::Found) -> Self {
+        let components = found.components.iter().map(languages::Shown::from).collect();
+        Self { counts: found.counts(), components, of_packages: found.of_packages, left_out: found.left_out.clone() }
+    }
+}
+
+/// What is asked of a scan.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wanted<'a> {
+    /// Another lists directory than the root's own.
+    pub lists: Option<&'a Path>,
+    /// The advisory database; without it, which vulnerabilities there are stays open.
+    pub judge: Option<&'a crate::findings::Judge<'a>>,
+    /// Whether the root is walked for packages of language ecosystems.
+    pub languages: bool,
 }
 
 /// The machine's clock.
@@ -116,34 +153,58 @@ pub enum Error {
     Database(#[from] fother_core::advisory::reader::Error),
 }
 
-/// Scans a root. `lists` is another lists directory than the root's own; without `judge`, which vulnerabilities there are stays open.
+/// Who has loaded code of the packages with findings, and what still runs the version before.
+fn in_use_of(
+    judge: &crate::findings::Judge<'_>,
+    root: &Root,
+    facts: &Facts,
+    processes: &processes::Processes,
+    assessment: &mut fother_core::assess::host::Assessment,
+) -> Result<(), fother_core::advisory::reader::Error> {
+    let wanted = assessment.findings.iter().flat_map(|finding| finding.packages.iter().map(String::as_str)).collect();
+    let uses = in_use::answer(root, &facts.database.packages, &wanted, processes, &reboot::Running::here());
+    fother_core::assess::in_use::apply(assessment, uses);
+    judge.after_restart(root, facts, processes, assessment)
+}
+
+/// Scans a root.
 ///
 /// # Errors
 /// Where there is no dpkg database, the sources cannot be read, or the advisory database is damaged.
-pub fn scan(root: &Root, lists: Option<&Path>, judge: Option<&crate::findings::Judge<'_>>) -> Result<Scan, Error> {
+pub fn scan(root: &Root, wanted: &Wanted<'_>) -> Result<Scan, Error> {
     let (facts, live) = std::thread::scope(|scope| {
-        let live = root.is_live().then(|| scope.spawn(services::here));
+        let live = root.is_live().then(|| {
+            scope.spawn(|| {
+                let processes = processes::look();
+                (services::of(&processes), processes)
+            })
+        });
         (Facts::read(root), live.and_then(|thread| thread.join().ok()))
     });
     let facts = facts?;
-    let mut assessed = assess(root, &facts, lists, None, false);
-    let mut assessment = judge.map(|judge| judge.with_archives(root, &facts, &mut assessed)).transpose()?;
-    if let (Some(assessment), Some(services::Running { processes, .. })) = (&mut assessment, &live) {
-        let wanted = assessment.findings.iter().flat_map(|finding| finding.packages.iter().map(String::as_str)).collect();
-        let uses = in_use::answer(root, &facts.database.packages, &wanted, processes, &reboot::Running::here());
-        fother_core::assess::in_use::apply(assessment, uses);
-        if let Some(judge) = judge {
-            judge.after_restart(root, &facts, processes, assessment)?;
-        }
+    let mut assessed = assess(root, &facts, wanted.lists, None, false);
+    let mut assessment = wanted.judge.map(|judge| judge.with_archives(root, &facts, &mut assessed)).transpose()?;
+    if let (Some(judge), Some(assessment), Some((_, processes))) = (wanted.judge, &mut assessment, &live) {
+        in_use_of(judge, root, &facts, processes, assessment)?;
+    }
+    let found = wanted.languages.then(|| {
+        let owned = Owned::of_dpkg(root, &assessed.foreign);
+        let mut found = languages::find(root, &owned);
+        found.unknown.extend(owned.unknown);
+        found
+    });
+    if let (Some(judge), Some(assessment), Some(found)) = (wanted.judge, &mut assessment, &found) {
+        judge.add(&facts.distribution, &found.components, assessment)?;
     }
     let inventory = facts.inventory(root);
     let mut unknown = inventory.unknown;
     unknown.extend(assessment.iter().flat_map(|assessment| assessment.unknown.iter().cloned()));
     unknown.extend(std::mem::take(&mut assessed.archives.unknown));
     unknown.extend(assessed.unknown);
+    unknown.extend(found.iter().flat_map(|found| found.unknown.iter().cloned()));
     unknown.extend(unsupported(&facts.distribution));
     let (services, reboot) = match live {
-        Some(services::Running { services: live, .. }) => {
+        Some((live, _)) => {
             unknown.extend(live.unknown);
             let kernel = reboot::answer(&facts.database.packages, &reboot::Running::here());
             let reboot = reboot::with_services(kernel, &live.services);
@@ -155,13 +216,15 @@ pub fn scan(root: &Root, lists: Option<&Path>, judge: Option<&crate::findings::J
         }
     };
     let broken = |p: &Installed| p.broken.as_ref().map(|why| KeptBack { name: p.name.clone(), why: why.clone() });
+    let of_system = facts.database.packages.iter().map(|package| Component::installed(package, &facts.distribution));
+    let packages = of_system.chain(found.iter().flat_map(|found| found.components.iter().cloned())).collect();
     unknown.sort();
     unknown.dedup();
     Ok(Scan {
         image: None,
         architecture: facts.architecture().to_owned(),
         installed: facts.database.packages.len(),
-        packages: facts.database.packages.iter().map(|package| Component::installed(package, &facts.distribution)).collect(),
+        packages,
         updates: assessed.updates,
         not_assessed: assessed.not_assessed,
         foreign: assessed.foreign,
@@ -170,6 +233,7 @@ pub fn scan(root: &Root, lists: Option<&Path>, judge: Option<&crate::findings::J
         reboot,
         other_patchers: inventory.other_patchers,
         assessment,
+        languages: found.as_ref().map(Languages::of),
         unknown,
         distribution: facts.distribution,
     })
@@ -386,7 +450,7 @@ mod tests {
     #[test]
     fn updates_are_found_with_class_origin_and_reason_to_keep() {
         let (_keep, root) = lab_root();
-        let scan = scan(&root, None, None).unwrap();
+        let scan = scan(&root, &Wanted::default()).unwrap();
         let all: Vec<_> = scan.updates.iter().map(|u| (u.name.as_str(), u.to.as_str(), u.class, u.kept.is_some())).collect();
         assert_eq!(all, [("kept", "1.0-2", UpdateClass::Bugfix, true), ("web", "1.0-3", UpdateClass::Security, false)]);
         assert_eq!(scan.not_assessed, [KeptBack { name: "own".into(), why: "no configured archive has it".into() }]);
@@ -398,11 +462,11 @@ mod tests {
     fn stale_and_missing_lists_and_foreign_distributions_are_unknown() {
         let (keep, root) = lab_root();
         fs::write(keep.path().join("etc/os-release"), "ID=plan9\n").unwrap();
-        let unknown = scan(&root, None, None).unwrap().unknown.join("\n");
+        let unknown = scan(&root, &Wanted::default()).unwrap().unknown.join("\n");
         assert!(unknown.contains("expired at 2026-01-02"), "{unknown}");
         assert!(unknown.contains("not supported"), "{unknown}");
         fs::remove_dir_all(keep.path().join("var/lib/apt/lists")).unwrap();
-        let bare = scan(&root, None, None).unwrap();
+        let bare = scan(&root, &Wanted::default()).unwrap();
         assert!(bare.updates.is_empty());
         assert!(bare.unknown.iter().any(|line| line.contains("run apt-get update")), "{:?}", bare.unknown);
     }

@@ -6,7 +6,6 @@ use crate::{
     processes::{self, Code, Processes},
 };
 use fother_core::{inventory::Service, text::printable};
-use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
@@ -18,7 +17,7 @@ pub const FACTS_PER_UNIT_MAX: usize = 256;
 const SYSTEMCTL_LIMIT: Duration = Duration::from_secs(5);
 
 /// Services of this machine and what could not be looked at.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Services {
     /// Sorted by unit.
     pub services: Vec<Service>,
@@ -33,34 +32,10 @@ struct Found {
     stale_files: BTreeSet<String>,
 }
 
-/// Looks at every process of this machine, or has the process outside of the sandbox look.
+/// Looks at every process of this machine.
 #[must_use]
 pub fn collect() -> Services {
-    here().services
-}
-
-/// What runs on this machine: its services, and its processes with their code.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Running {
-    /// Services.
-    pub services: Services,
-    /// Processes.
-    pub processes: Processes,
-}
-
-/// Looks at everything that runs, once, or has the process outside of the sandbox look.
-#[must_use]
-pub fn here() -> Running {
-    match outside::ask(Question::Running) {
-        Some(answer) => answer.unwrap_or_else(|why| Running {
-            services: Services { unknown: vec![format!("services: {why}")], ..Services::default() },
-            processes: Processes::default(),
-        }),
-        None => {
-            let processes = processes::look();
-            Running { services: of(&processes), processes }
-        }
-    }
+    of(&processes::look())
 }
 
 /// The services among processes that were looked at.
@@ -68,7 +43,7 @@ pub fn here() -> Running {
 pub fn of(processes: &Processes) -> Services {
     let mut units: BTreeMap<String, Found> = BTreeMap::new();
     let mut unknown = processes.unknown.clone();
-    match unit_states() {
+    match outside::ask(Question::Units).unwrap_or_else(|| Ok(unit_states())).and_then(|states| states) {
         Ok(states) => units.extend(states.into_iter().map(|(unit, state)| (unit, Found { state, ..Found::default() }))),
         Err(why) => unknown.push(format!("states of units: {why}")),
     }
@@ -106,7 +81,7 @@ fn finish(units: BTreeMap<String, Found>) -> Vec<Service> {
 }
 
 /// Units that run or failed, with their state; an error where systemd does not run.
-fn unit_states() -> Result<BTreeMap<String, String>, String> {
+pub(crate) fn unit_states() -> Result<BTreeMap<String, String>, String> {
     if !Path::new("/run/systemd/system").is_dir() {
         return Err("systemd does not run here".into());
     }

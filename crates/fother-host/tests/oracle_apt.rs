@@ -11,7 +11,7 @@ use fother_host::{
     inventory::Facts,
     resolve::{ResolveRequest, resolve},
     root::Root,
-    scan::{clock, scan, versions},
+    scan::{Wanted, clock, scan, versions},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -98,7 +98,7 @@ fn upgradable_packages_are_apts() {
         let from = rest.split("[upgradable from: ").nth(1).unwrap().trim_end_matches(']');
         wanted.insert((name.to_owned(), from.to_owned(), to.to_owned()));
     }
-    let scan = scan(&Root::live().unwrap(), None, None).unwrap();
+    let scan = scan(&Root::live().unwrap(), &Wanted::default()).unwrap();
     let got: BTreeSet<_> = scan.updates.iter().map(|u| (u.name.clone(), u.from.as_str().to_owned(), u.to.as_str().to_owned())).collect();
     assert_eq!(got, wanted);
 }
@@ -137,7 +137,7 @@ fn the_transaction_is_apts_and_every_package_has_its_offer() {
 #[test]
 fn a_scan_answers_within_a_second() {
     let start = std::time::Instant::now();
-    let scan = scan(&Root::live().unwrap(), None, None).unwrap();
+    let scan = scan(&Root::live().unwrap(), &Wanted::default()).unwrap();
     let took = start.elapsed();
     println!("scan of {} packages: {} updates, {} ms", scan.installed, scan.updates.len(), took.as_millis());
     assert!(took.as_secs() < 5, "{took:?}: even a debug build on a busy machine is faster");

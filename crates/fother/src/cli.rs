@@ -36,7 +36,7 @@ pub struct Cli {
 pub enum Command {
     /// Assess this machine, or a root directory: installed, offered, due. Needs no root, no server.
     #[command(
-        after_help = "Examples:\n  fother scan\n  fother scan --root /mnt/image --format json\n  fother scan --image app.tar --fail-on critical\n  fother scan --fail-on security\n  fother scan --format sarif --fail-on kev --baseline accepted.json"
+        after_help = "Examples:\n  fother scan\n  fother scan --root /mnt/image --format json\n  fother scan --deep\n  fother scan --image app.tar --fail-on critical\n  fother scan --fail-on security\n  fother scan --format sarif --fail-on kev --baseline accepted.json"
     )]
     Scan(Scan),
     /// Explain a CVE, a package or an update on this machine: every fact, its source, and what follows.
@@ -49,7 +49,7 @@ pub enum Command {
     Diff(Diff),
     /// Answer the report of the scanner that you have, finding by finding: Trivy or Grype JSON, SARIF, CSV.
     #[command(
-        after_help = "Examples:\n  trivy rootfs --format json --output trivy.json / && fother reconcile trivy.json\n  fother reconcile trivy.json --write-vex fother.vex.json && trivy rootfs --vex fother.vex.json /\n  fother reconcile findings.csv --file sbom.json --format json\n\nCSV: the first line names columns; needed are one for the vulnerability (id, cve, vulnerability id, …) and one for the\npackage (package, name, component, …); used if there: version, fixed, severity, purl, type. Comma, semicolon or tab.\n\nExit codes: 0 every finding has an answer, 3 some are unknown."
+        after_help = "Examples:\n  trivy rootfs --format json / | fother reconcile -\n  fother reconcile trivy.json --write-vex fother.vex.json && trivy rootfs --vex fother.vex.json /\n  fother reconcile findings.csv --file sbom.json --format json\n\nCSV: the first line names columns; needed are one for the vulnerability (id, cve, vulnerability id, …) and one for the\npackage (package, name, component, …); used if there: version, fixed, severity, purl, type. Comma, semicolon or tab.\n\nExit codes: 0 every finding has an answer, 3 some are unknown."
     )]
     Reconcile(Reconcile),
     /// Rehearse the upgrade of this machine on a clone of it, undo included. Changes nothing.
@@ -124,8 +124,14 @@ pub struct Scan {
     /// Ask the advisories only: not what this host's archives offer, nor what runs. Fastest.
     #[arg(long)]
     pub advisories_only: bool,
-    /// Assess an SBOM (CycloneDX or SPDX) or a lock file instead of a root; what it is, is told by its content or its name.
-    #[arg(long, conflicts_with_all = ["root", "advisories_only"])]
+    /// Walk the whole of this machine for packages of Python, Node, Ruby, PHP, Go, Rust and Java, too. Roots named by --root always are.
+    #[arg(long, conflicts_with_all = ["advisories_only", "packages_only"])]
+    pub deep: bool,
+    /// Look at the distribution's packages only: no walk for packages of languages.
+    #[arg(long)]
+    pub packages_only: bool,
+    /// Assess an SBOM (CycloneDX or SPDX), a lock file or a source tree's lock files instead of a root; what it is, is told by its content or its name.
+    #[arg(long, conflicts_with_all = ["root", "advisories_only", "deep"])]
     pub file: Option<PathBuf>,
     /// Assess an image instead of a root: what `docker save` writes, an OCI layout (directory or tar), a root as a tar, a raw disk with ext4.
     #[arg(long, conflicts_with_all = ["root", "file"])]

@@ -2,7 +2,7 @@
 //! machine, and starts it again without the file that it did not survive, so that the rest is still reported.
 
 use crate::{
-    cli::{Cli, Command, Feeds, Reconcile, Scan},
+    cli::{Cli, Command, Feeds, Scan},
     cmd::default_feeds_dir,
     failure::{FAILED, Failure, UNKNOWN},
 };
@@ -18,10 +18,7 @@ use std::{
     fs::File,
     os::{
         fd::{AsRawFd as _, OwnedFd},
-        unix::{
-            net::UnixStream,
-            process::{CommandExt as _, ExitStatusExt as _},
-        },
+        unix::{net::UnixStream, process::ExitStatusExt as _},
     },
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -40,6 +37,8 @@ const PANICKED: i32 = 101;
 struct Order {
     /// Descriptor in which it tells what it reads.
     place: i32,
+    /// Descriptor of the standard input that the command was started with; its own is where it asks.
+    input: Option<i32>,
     /// Files that it leaves out.
     left_out: Vec<String>,
     /// An empty directory for it alone, removed afterwards.
@@ -67,16 +66,19 @@ pub fn allowed(command: &Command) -> Option<Allowed> {
             let read = [Some(input), Some(database(db.as_deref())), baseline.clone()].into_iter().flatten().collect();
             Some(Allowed { read, write: Vec::new() })
         }
-        Command::Explain(explain) => Some(Allowed { read: vec![explain.root.clone(), database(explain.db.as_deref())], write: Vec::new() }),
         Command::Diff(diff) => {
-            let read = std::iter::once(diff.a.clone()).chain(diff.b.clone()).chain([database(diff.db.as_deref())]).collect();
-            Some(Allowed { read, write: Vec::new() })
+            let sides = [Some(diff.a.clone()), diff.b.clone(), Some(database(diff.db.as_deref()))];
+            Some(Allowed { read: sides.into_iter().flatten().collect(), write: Vec::new() })
         }
         Command::Reconcile(reconcile) => {
+            let report = (reconcile.report != Path::new("-")).then(|| reconcile.report.clone());
             let subject = reconcile.file.as_ref().unwrap_or(&reconcile.root).clone();
-            let read = vec![reconcile.report.clone(), subject, database(reconcile.db.as_deref())];
-            Some(Allowed { read, write: reconcile.write_vex.iter().cloned().collect() })
+            let read = [report, Some(subject), Some(database(reconcile.db.as_deref()))].into_iter().flatten().collect();
+            let beside =
+                |file: &PathBuf| file.parent().filter(|dir| !dir.as_os_str().is_empty()).map_or_else(|| ".".into(), Path::to_owned);
+            Some(Allowed { read, write: reconcile.write_vex.iter().map(beside).collect() })
         }
+        Command::Explain(explain) => Some(Allowed { read: vec![explain.root.clone(), database(explain.db.as_deref())], write: Vec::new() }),
         Command::Feeds(Feeds::Import { paths, offered, dir, .. }) => {
             let fetched = offered.as_deref().and_then(Path::parent).map(Path::to_owned);
             Some(Allowed {
@@ -109,14 +111,6 @@ pub fn allowed(command: &Command) -> Option<Allowed> {
 pub fn run(cli: Cli) -> Result<u8, Failure> {
     let Some(allowed) = allowed(&cli.command) else { return crate::cmd::run(cli) };
     let has_work = matches!(&cli.command, Command::Scan(Scan { image: Some(_), .. }) | Command::Diff(_) | Command::Reconcile(_));
-    if let Command::Reconcile(Reconcile { write_vex: Some(file), .. }) = &cli.command {
-        // The sandbox lets this one file be written, so it must be there; what it holds stays until the answers are known.
-        std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(file)
-            .map_err(|error| Failure::new(FAILED, format!("{}: {error}", file.display()), "name a file that you may write"))?;
-    }
     match std::env::var(VARIABLE) {
         Ok(order) => {
             enter(&order, allowed)?;
@@ -134,6 +128,8 @@ fn enter(order: &str, mut allowed: Allowed) -> Result<(), Failure> {
     reading::watch(place.map_err(|error| failed(error.to_string()))?, order.left_out);
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map_err(|error| failed(error.to_string()))?;
     outside::ask_at(File::from(socket));
+    let input = order.input.map(|number| File::open(format!("/proc/self/fd/{number}")));
+    rustix::stdio::dup2_stdin(input.transpose().ok().flatten().map_or_else(|| File::open("/dev/null"), Ok)?)?;
     allowed.write.extend(order.work.clone());
     order.work.map(|work| WORK.set(work));
     let missing = sandbox::enter(&allowed).map_err(|error| Failure::new(FAILED, error.to_string(), ""))?;
@@ -145,7 +141,7 @@ fn enter(order: &str, mut allowed: Allowed) -> Result<(), Failure> {
 
 /// Starts the reader with these arguments until it ends by itself; `write` are directories that it needs, `has_work` gives it one of its own.
 pub fn supervise(write: &[PathBuf], has_work: bool, arguments: &[std::ffi::OsString]) -> Result<u8, Failure> {
-    for dir in write.iter().filter(|path| !path.is_file()) {
+    for dir in write {
         std::fs::create_dir_all(dir).map_err(|error| Failure::new(FAILED, format!("{}: {error}", dir.display()), "name another --dir"))?;
     }
     let mut left_out: Vec<String> = Vec::new();
@@ -168,10 +164,12 @@ pub fn supervise(write: &[PathBuf], has_work: bool, arguments: &[std::ffi::OsStr
 fn once(place: &File, left_out: &[String], has_work: bool, arguments: &[std::ffi::OsString]) -> Result<ExitStatus, Failure> {
     let work = has_work.then(|| tempfile::Builder::new().prefix("fother-image-").tempdir_in(works())).transpose()?;
     let own = work.as_ref().map(|work| work.path().to_owned());
-    let order = serde_json::to_string(&Order { place: place.as_raw_fd(), left_out: left_out.to_vec(), work: own })?;
+    let input = rustix::io::dup(rustix::stdio::stdin()).ok();
+    let order = Order { place: place.as_raw_fd(), input: input.as_ref().map(OwnedFd::as_raw_fd), left_out: left_out.to_vec(), work: own };
+    let order = serde_json::to_string(&order)?;
     let (ours, theirs) = UnixStream::pair()?;
     let mut command = std::process::Command::new("/proc/self/exe");
-    command.arg0("fother").args(arguments).env(VARIABLE, order).stdin(Stdio::from(OwnedFd::from(theirs)));
+    command.args(arguments).env(VARIABLE, order).stdin(Stdio::from(OwnedFd::from(theirs)));
     let started = command.spawn();
     // The command keeps the other end open as long as it lives.
     drop(command);

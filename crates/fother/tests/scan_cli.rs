@@ -114,3 +114,59 @@ fn lock_files_and_sboms_are_scanned_in_place_of_a_root() {
     let output = bench.run(&["scan", "--file", &bench.path("garbage.json"), "--db", &db]);
     assert_eq!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+/// Two advisories of the Open Source Vulnerability schema.
+const OSV: &str = r#"{"id":"PYSEC-2026-1","published":"2026-02-10T00:00:00Z","modified":"2026-02-10T00:00:00Z","aliases":["CVE-2026-0101"],"summary":"x","affected":[{"package":{"ecosystem":"PyPI","name":"jinja2"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"2.10.1"}]}]}]}
+{"id":"GHSA-x","published":"2026-02-10T00:00:00Z","modified":"2026-02-10T00:00:00Z","aliases":["CVE-2026-0102"],"summary":"y","affected":[{"package":{"ecosystem":"Maven","name":"g:a"},"ranges":[{"type":"ECOSYSTEM","events":[{"introduced":"0"},{"fixed":"1.0.0-rc2"}]}]}]}
+"#;
+
+#[test]
+fn language_packages_of_a_root_are_judged_and_those_of_the_distribution_only_by_it() {
+    let bench = Bench::new();
+    bench.write("in/osv.json", OSV);
+    bench.run(&["feeds", "import", &bench.path("in"), "--dir", &bench.path("feeds")]);
+    bench.write("root/srv/Jinja2-2.10.dist-info/METADATA", "Name: Jinja2\nVersion: 2.10\n");
+    bench.write("root/usr/lib/python3/jinja2-2.9.dist-info/METADATA", "Name: jinja2\nVersion: 2.9\n");
+    bench.write("root/var/lib/dpkg/info/web.list", "/usr/lib/python3/jinja2-2.9.dist-info/METADATA\n");
+    bench.write("root/srv/broken.jar", "no zip");
+    let (code, json, errors) = bench.scan(&["--format", "json", "--fail-on", "vulnerable"]);
+    let value: Value = serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error}: {errors}"));
+    let findings = value["data"]["assessment"]["findings"].as_array().unwrap();
+    let jinja: Vec<_> = findings.iter().filter(|f| f["source"] == "jinja2").collect();
+    assert_eq!(jinja.len(), 1, "{jinja:#?}");
+    assert_eq!((&jinja[0]["fixed"], &jinja[0]["places"][0]), (&"2.10.1".into(), &"/srv/Jinja2-2.10.dist-info/METADATA".into()));
+    assert_eq!(value["data"]["languages"]["of_packages"], 1);
+    assert!(
+        value["unknown"].as_array().unwrap().iter().any(|why| why.as_str().unwrap().starts_with("/srv/broken.jar")),
+        "{}",
+        value["unknown"]
+    );
+    assert_eq!(code, 3, "what is broken gates");
+    assert!(errors.contains("fails: CVE-2026-0101 in jinja2 2.10"), "{errors}");
+    for switch in ["--packages-only", "--advisories-only"] {
+        let (_, json, _) = bench.scan(&["--format", "json", switch]);
+        let value: Value = serde_json::from_str(&json).unwrap();
+        assert!(value["data"]["languages"].is_null(), "{switch} walks nothing");
+    }
+}
+
+#[test]
+fn a_root_without_a_distribution_and_a_source_tree_are_judged_by_what_is_there() {
+    let bench = Bench::new();
+    bench.write("in/osv.json", OSV);
+    bench.run(&["feeds", "import", &bench.path("in"), "--dir", &bench.path("feeds")]);
+    bench.write("bare/app/Jinja2-2.10.dist-info/METADATA", "Name: Jinja2\nVersion: 2.10\n");
+    let db = bench.path("feeds/advisories.db");
+    let output = bench.run(&["scan", "--root", &bench.path("bare"), "--db", &db, "--format", "json"]);
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(value["data"]["assessment"]["findings"].as_array().unwrap().len(), 1);
+    assert_eq!(output.status.code(), Some(3), "that there is no package database is not passed over");
+    bench.write("tree/gradle.lockfile", "g:a:1.0.0-rc1=runtimeClasspath\ng:a:1.0.0=testClasspath\n");
+    bench.write("tree/node_modules/x/package-lock.json", "{");
+    let output = bench.run(&["scan", "--file", &bench.path("tree"), "--db", &db, "--format", "json"]);
+    let value: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = value["data"]["assessment"]["findings"].as_array().unwrap();
+    assert_eq!(findings.len(), 1, "a candidate is older than its release: {findings:#?}");
+    assert_eq!(findings[0]["places"][0], "/gradle.lockfile");
+    assert_eq!(bench.run(&["scan", "--file", &bench.path("root"), "--db", &db]).status.code(), Some(2), "no lock file in it");
+}

@@ -1,4 +1,4 @@
-//! Findings of SBOMs and lock files: Debian's by source package, rpm's and apk's by their release, language packages by ecosystem. Pure.
+//! Findings of SBOMs, lock files and installed language packages: Debian's by source package, rpm's and apk's by their release, language packages by ecosystem. Pure.
 
 use super::{
     host::{self, Assessment, Host, HostFinding},
@@ -25,7 +25,7 @@ pub(crate) fn ecosystem(component: &Component) -> Option<(&'static str, String)>
     };
     Some(match component.kind.as_str() {
         "cargo" => ("crates.io", component.name.clone()),
-        "golang" => ("Go", grouped("/")),
+        "golang" => ("Go", package_name("Go", &grouped("/"))),
         "pypi" => ("PyPI", package_name("PyPI", &component.name)),
         "npm" => ("npm", grouped("/")),
         "gem" => ("RubyGems", component.name.clone()),
@@ -34,6 +34,7 @@ pub(crate) fn ecosystem(component: &Component) -> Option<(&'static str, String)>
         "nuget" => ("NuGet", component.name.clone()),
         "hex" => ("Hex", component.name.clone()),
         "pub" => ("Pub", component.name.clone()),
+        "nodejs" => ("Node.js", component.name.clone()),
         "bitnami" => ("Bitnami", component.name.clone()),
         _ => return None,
     })
@@ -76,13 +77,17 @@ pub fn document<B: Bytes>(
     };
     out.unknown.extend(unknown);
     add(db, &distribution, &others, now, feed_days_max, &mut out)?;
-    out.findings.sort_by(|a, b| (&a.id, &a.source, &a.version).cmp(&(&b.id, &b.source, &b.version)));
-    out.unknown.sort();
-    out.unknown.dedup();
     Ok((distribution, out))
 }
 
-fn add<B: Bytes>(
+/// Binary packages of one judged group, and where they stand.
+type Members = (BTreeSet<String>, BTreeSet<String>);
+
+/// Adds what is to be said about components to an assessment.
+///
+/// # Errors
+/// Where the database is damaged.
+pub fn add<B: Bytes>(
     db: &Database<B>,
     distribution: &Distribution,
     components: &[Component],
@@ -91,17 +96,19 @@ fn add<B: Bytes>(
     out: &mut Assessment,
 ) -> Result<(), Error> {
     // Rpm's advisories speak of binary packages; what is updated at once is all that one source was built into.
-    let mut groups: BTreeMap<(Judged, String), BTreeSet<String>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Judged, String), Members> = BTreeMap::new();
     let mut without: BTreeMap<String, usize> = BTreeMap::new();
     for component in components {
         let judged =
             |release: String, source: String| Judged { release, source, version: component.version.clone(), because: String::new() };
         if let Some((ecosystem, name)) = ecosystem(component) {
-            groups.entry((judged(ecosystem.to_owned(), name.clone()), name.clone())).or_default().insert(name);
+            let (names, places) = groups.entry((judged(ecosystem.to_owned(), name.clone()), name.clone())).or_default();
+            names.insert(name);
+            places.extend(Some(&component.place).filter(|place| !place.is_empty()).cloned());
         } else if let Some(release) = release_name(distribution).filter(|_| matches!(component.kind.as_str(), "rpm" | "apk")) {
             let source = component.source.as_ref().map_or(&component.name, |(source, _)| source);
             for name in names(component) {
-                groups.entry((judged(release.clone(), name), source.clone())).or_default().insert(component.name.clone());
+                groups.entry((judged(release.clone(), name), source.clone())).or_default().0.insert(component.name.clone());
             }
         } else {
             *without.entry(component.kind.clone()).or_default() += 1;
@@ -113,7 +120,7 @@ fn add<B: Bytes>(
     let mut releases: BTreeMap<String, Option<ReleaseInfo>> = BTreeMap::new();
     let feeds = out.feeds.clone();
     let mut found: BTreeMap<(String, String, String), HostFinding> = BTreeMap::new();
-    for ((judged, source), packages) in groups {
+    for ((judged, source), (packages, places)) in groups {
         if !releases.contains_key(&judged.release) {
             let known = db.release(&judged.release)?.filter(|release| release.record.coverage & Release::KNOWS_FIXED != 0);
             match &known {
@@ -126,9 +133,10 @@ fn add<B: Bytes>(
         let verdict = package(db, release, &judged.source, &judged.version)?;
         out.unknown.extend(verdict.unknown);
         out.not_affected.extend(verdict.not_affected.iter().map(|id| format!("{id} {}", judged.source)));
-        let packages: Vec<String> = packages.into_iter().collect();
+        let (packages, places): (Vec<String>, Vec<String>) = (packages.into_iter().collect(), places.into_iter().collect());
         for finding in &verdict.findings {
-            let one = HostFinding { source: source.clone(), ..host::plain(&judged, packages.clone(), finding, &feeds) };
+            let one =
+                HostFinding { source: source.clone(), places: places.clone(), ..host::plain(&judged, packages.clone(), finding, &feeds) };
             match found.entry((one.id.clone(), one.source.clone(), one.version.clone())) {
                 Entry::Vacant(place) => {
                     place.insert(one);
@@ -138,5 +146,8 @@ fn add<B: Bytes>(
         }
     }
     out.findings.extend(found.into_values());
+    out.findings.sort_by(|a, b| (&a.id, &a.source, &a.version).cmp(&(&b.id, &b.source, &b.version)));
+    out.unknown.sort();
+    out.unknown.dedup();
     Ok(())
 }

@@ -107,6 +107,9 @@ pub struct HostFinding {
     pub version: String,
     /// Installed binary packages, sorted.
     pub packages: Vec<String>,
+    /// Where a language package stands, sorted: paths below the root. Empty for packages of the distribution.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub places: Vec<String>,
     /// First answer: what the vendor says.
     pub status: Status,
     /// Second answer: source version with the fix.
@@ -302,6 +305,7 @@ pub(super) fn plain(judged: &installed::Judged, packages: Vec<String>, finding: 
         source: judged.source.clone(),
         version: judged.version.clone(),
         packages,
+        places: Vec::new(),
         status: finding.status,
         fixed: finding.fixed.clone(),
         installable: if finding.fixed.is_some() { Installable::Unknown } else { Installable::NotPublished },

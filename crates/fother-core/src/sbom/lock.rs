@@ -1,10 +1,43 @@
 //! Lock files of language ecosystems, read into components. Pure; the bytes are hostile.
+//!
+//! What is not from the public registry, or names no exact version, is listed by name as not assessed.
+
+mod golang;
+mod java;
+mod npm;
+mod php;
+mod python;
+mod ruby;
 
 use super::{COMPONENTS_MAX, Component, DOCUMENT_BYTES_MAX, Sbom};
 use serde::Deserialize;
 
 /// The lock files that are read, by name.
-pub const NAMES: [&str; 6] = ["Cargo.lock", "poetry.lock", "uv.lock", "package-lock.json", "requirements.txt", "go.mod"];
+pub const NAMES: [&str; 17] = [
+    "Cargo.lock",
+    "poetry.lock",
+    "uv.lock",
+    "pdm.lock",
+    "Pipfile.lock",
+    "requirements.txt",
+    "package-lock.json",
+    "npm-shrinkwrap.json",
+    "yarn.lock",
+    "pnpm-lock.yaml",
+    "go.mod",
+    "Gemfile.lock",
+    "gems.locked",
+    "composer.lock",
+    "pom.xml",
+    "gradle.lockfile",
+    "buildscript-gradle.lockfile",
+];
+
+/// Whether a file of this name is read.
+#[must_use]
+pub fn is_known(name: &str) -> bool {
+    NAMES.contains(&name)
+}
 
 #[derive(Deserialize)]
 struct Toml {
@@ -34,13 +67,21 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Sbom, String> {
         return Err(format!("it is larger than {DOCUMENT_BYTES_MAX} bytes"));
     }
     let text = std::str::from_utf8(bytes).map_err(|error| format!("it is not UTF-8: {error}"))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut sbom = Sbom { form: name.to_owned(), ..Sbom::default() };
     match name {
         "Cargo.lock" => tables(text, "cargo", &mut sbom)?,
-        "poetry.lock" | "uv.lock" => tables(text, "pypi", &mut sbom)?,
-        "package-lock.json" => npm(text, &mut sbom)?,
-        "requirements.txt" => requirements(text, &mut sbom),
-        "go.mod" => go(text, &mut sbom),
+        "poetry.lock" | "uv.lock" | "pdm.lock" => tables(text, "pypi", &mut sbom)?,
+        "Pipfile.lock" => python::pipfile(text, &mut sbom)?,
+        "requirements.txt" => python::requirements(text, &mut sbom),
+        "package-lock.json" | "npm-shrinkwrap.json" => npm::package_lock(text, &mut sbom)?,
+        "yarn.lock" => npm::yarn(text, &mut sbom)?,
+        "pnpm-lock.yaml" => npm::pnpm(text, &mut sbom)?,
+        "go.mod" => golang::modules(text, &mut sbom)?,
+        "Gemfile.lock" | "gems.locked" => ruby::gems(text, &mut sbom)?,
+        "composer.lock" => php::composer(text, &mut sbom)?,
+        "pom.xml" => java::pom(text, &mut sbom)?,
+        "gradle.lockfile" | "buildscript-gradle.lockfile" => java::gradle(text, &mut sbom)?,
         _ => return Err(format!("it is no lock file that is known ({})", NAMES.join(", "))),
     }
     if sbom.components.len() > COMPONENTS_MAX {
@@ -51,7 +92,22 @@ pub fn parse(name: &str, bytes: &[u8]) -> Result<Sbom, String> {
     Ok(sbom)
 }
 
-/// `[[package]]` tables: Cargo, Poetry, uv. Packages of the workspace itself and from elsewhere than a registry are named as not assessed.
+impl Sbom {
+    /// Takes a component that was read, or the reason why it cannot be judged, with its name in front.
+    fn take(&mut self, name: &str, found: Result<Component, String>) {
+        match found {
+            Ok(component) => self.components.push(component),
+            Err(why) => self.unknown.push(format!("{}: {why}", crate::text::printable(name, 160))),
+        }
+    }
+
+    /// Names what no registry answers for.
+    fn elsewhere(&mut self, name: &str) {
+        self.take(name, Err("not from the public registry, so not assessed".into()));
+    }
+}
+
+/// `[[package]]` tables: Cargo, Poetry, uv, PDM. Packages of the workspace itself do not count, those from elsewhere than a registry are named.
 fn tables(text: &str, kind: &str, sbom: &mut Sbom) -> Result<(), String> {
     let lock: Toml = toml::from_str(text).map_err(|error| format!("malformed: {error}"))?;
     for package in &lock.package {
@@ -63,7 +119,7 @@ fn tables(text: &str, kind: &str, sbom: &mut Sbom) -> Result<(), String> {
             _ => false,
         };
         if foreign {
-            sbom.unknown.push(format!("{} {}: not from the public registry, so not assessed", package.name, package.version));
+            sbom.elsewhere(&format!("{} {}", package.name, package.version));
         } else {
             sbom.components.push(component(kind, &package.name, &package.version));
         }
@@ -71,85 +127,5 @@ fn tables(text: &str, kind: &str, sbom: &mut Sbom) -> Result<(), String> {
     Ok(())
 }
 
-/// `packages` of versions 2 and 3, keyed by the path below `node_modules`.
-fn npm(text: &str, sbom: &mut Sbom) -> Result<(), String> {
-    let lock: serde_json::Value = serde_json::from_str(text).map_err(|error| format!("malformed: {error}"))?;
-    let packages = lock["packages"].as_object().ok_or("it has no `packages`: version 1 is not read")?;
-    for (path, package) in packages.iter().filter(|(path, _)| !path.is_empty()) {
-        let name = package["name"].as_str().or_else(|| path.rsplit_once("node_modules/").map(|(_, name)| name));
-        match (name, package["version"].as_str()) {
-            (Some(name), Some(version)) if package["link"] != true => sbom.components.push(component("npm", name, version)),
-            _ if package["link"] == true => {}
-            _ => sbom.unknown.push(format!("{path}: it has no name or version")),
-        }
-    }
-    Ok(())
-}
-
-/// Pinned requirements (`name==version`); others name no version and are listed as not assessed.
-fn requirements(text: &str, sbom: &mut Sbom) {
-    for line in text.lines() {
-        let line = line.split(" #").next().unwrap_or_default().split(';').next().unwrap_or_default().trim().trim_end_matches('\\').trim();
-        if line.is_empty() || line.starts_with(['#', '-']) {
-            continue;
-        }
-        match line.split_once("==") {
-            Some((name, version)) if !version.contains(['*', ',']) => {
-                let name = name.split('[').next().unwrap_or_default().trim();
-                let version = version.split_whitespace().next().unwrap_or_default();
-                sbom.components.push(component("pypi", name, version));
-            }
-            _ => sbom.unknown.push(format!("{}: no exact version, so not assessed", crate::text::printable(line, 80))),
-        }
-    }
-}
-
-/// `require` lines; `replace` is listed as not assessed.
-fn go(text: &str, sbom: &mut Sbom) {
-    let mut block = String::new();
-    for line in text.lines() {
-        let line = line.split("//").next().unwrap_or_default().trim();
-        let (verb, rest) = if block.is_empty() { line.split_once(' ').unwrap_or((line, "")) } else { (block.as_str(), line) };
-        match (verb, rest.trim()) {
-            _ if line == ")" => block.clear(),
-            (verb, "(") => block = verb.to_owned(),
-            ("require", rest) => {
-                if let Some((module, version)) = rest.split_once(' ') {
-                    sbom.components.push(component("golang", module, version.trim()));
-                }
-            }
-            ("go" | "toolchain", version) if !version.is_empty() => {
-                sbom.components.push(component("golang", "stdlib", version.trim_start_matches("go")));
-            }
-            ("replace", rest) if !rest.is_empty() => sbom.unknown.push(format!("replace {rest}: not assessed")),
-            _ => {}
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(name: &str, text: &str) -> (Vec<String>, usize) {
-        let sbom = parse(name, text.as_bytes()).unwrap();
-        (sbom.components.iter().map(|c| format!("{} {} {}", c.kind, c.name, c.version)).collect(), sbom.unknown.len())
-    }
-
-    #[test]
-    fn every_lock_file_gives_its_packages_and_names_what_it_cannot_judge() {
-        let cargo = "version = 4\n[[package]]\nname = \"me\"\nversion = \"0.1.0\"\n[[package]]\nname = \"serde\"\nversion = \"1.0.1\"\nsource = \"registry+https://github.com/rust-lang/crates.io-index\"\n[[package]]\nname = \"g\"\nversion = \"1.0.0\"\nsource = \"git+https://x.test/g\"\n";
-        assert_eq!(names("Cargo.lock", cargo), (vec!["cargo serde 1.0.1".into()], 1));
-        let npm = r#"{"packages":{"":{"name":"me"},"node_modules/a":{"version":"1.0.0"},"node_modules/a/node_modules/@s/b":{"version":"2.0.0"},"node_modules/l":{"link":true}}}"#;
-        assert_eq!(names("package-lock.json", npm), (vec!["npm @s/b 2.0.0".into(), "npm a 1.0.0".into()], 0));
-        let python = "# x\nDjango[argon2]==4.2.1 ; python_version > \"3\" \\\n    --hash=sha256:0\nrequests>=2\n-r other.txt\n";
-        assert_eq!(names("requirements.txt", python), (vec!["pypi Django 4.2.1".into()], 1));
-        let go = "module m\n\ngo 1.21.0\n\nrequire (\n\tgolang.org/x/net v0.1.0\n\tx.test/y v1.2.3 // indirect\n)\nrequire z.test/z v0.0.1\nreplace x.test/y => ../y\n";
-        assert_eq!(names("go.mod", go).0.len(), 4);
-        assert_eq!(names("go.mod", go).1, 1);
-        for name in NAMES {
-            let _ = parse(name, b"\xff\xfe");
-            let _ = parse(name, b"{");
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! Which order the versions of a distribution or ecosystem follow.
 
-use super::{apk, pep440, rpm, semver};
+use super::{apk, composer, gem, maven, pep440, rpm, semver};
 use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 
@@ -21,13 +21,23 @@ pub enum Scheme {
     Pep440 = 5,
     /// An order that is not known here: only texts that are equal are comparable.
     Opaque = 6,
+    /// Ruby gems.
+    Gem = 7,
+    /// Maven.
+    Maven = 8,
+    /// PHP (Composer).
+    Composer = 9,
 }
 
 impl Scheme {
+    /// All.
+    pub const ALL: [Self; 9] =
+        [Self::Dpkg, Self::Rpm, Self::Apk, Self::Semver, Self::Pep440, Self::Opaque, Self::Gem, Self::Maven, Self::Composer];
+
     /// From its number in the advisory database.
     #[must_use]
     pub fn from_number(number: u8) -> Option<Self> {
-        [Self::Dpkg, Self::Rpm, Self::Apk, Self::Semver, Self::Pep440, Self::Opaque].into_iter().find(|s| *s as u8 == number)
+        Self::ALL.into_iter().find(|s| *s as u8 == number)
     }
 
     /// The order of an OSV ecosystem (OSV schema, "Defined Ecosystems"), which may carry a release behind a colon.
@@ -39,7 +49,10 @@ impl Scheme {
                 Self::Rpm
             }
             "Alpine" | "Wolfi" | "Chainguard" | "Alpaquita" => Self::Apk,
-            "crates.io" | "Go" | "npm" | "Bitnami" | "Hex" | "Pub" | "SwiftURL" | "GitHub Actions" => Self::Semver,
+            "crates.io" | "Go" | "npm" | "Bitnami" | "Hex" | "Pub" | "SwiftURL" | "GitHub Actions" | "Node.js" => Self::Semver,
+            "RubyGems" => Self::Gem,
+            "Maven" => Self::Maven,
+            "Packagist" => Self::Composer,
             "PyPI" => Self::Pep440,
             _ => Self::Opaque,
         }
@@ -54,6 +67,9 @@ impl Scheme {
             Self::Apk => (apk::is_valid(a) && apk::is_valid(b)).then(|| apk::compare(a, b)),
             Self::Semver => semver::compare(a, b),
             Self::Pep440 => pep440::compare(a, b),
+            Self::Gem => gem::compare(a, b),
+            Self::Maven => maven::compare(a, b),
+            Self::Composer => composer::compare(a, b),
             Self::Opaque => (a == b).then_some(Ordering::Equal),
         }
     }

@@ -129,14 +129,26 @@ pub fn documents(path: &Path, mut document: impl FnMut(&str, &[u8]) -> Result<bo
         let start = reader.fill_buf().map_err(|error| error.to_string())?;
         start.get(257..262) == Some(b"ustar") || (start.len() >= 512 && !start.starts_with(b"{") && !start.starts_with(b"["))
     };
-    if is_tar { tar_documents(reader, document) } else { text_documents(path, reader, document) }
+    if is_tar { tar_members(reader, &[".json"], document) } else { text_documents(path, reader, document) }
 }
 
 fn is_json(name: &str) -> bool {
     name.ends_with(".json")
 }
 
-fn tar_documents(reader: impl Read, mut document: impl FnMut(&str, &[u8]) -> Result<bool, String>) -> Result<(), String> {
+/// Calls `member` with the name and the bytes of each file of a tar or zip whose name has one of these ends; `false` ends it early.
+///
+/// # Errors
+/// As for [`documents`].
+pub fn members(path: &Path, ends: &[&str], mut member: impl FnMut(&str, &[u8]) -> Result<bool, String>) -> Result<(), String> {
+    if is_zip(path)? {
+        let wanted = |name: &str| ends.iter().any(|end| name.ends_with(end)).then_some(DOCUMENT_BYTES_MAX);
+        return Zip::open(open_file(path)?)?.each_of(wanted, member);
+    }
+    tar_members(open(path)?, ends, &mut member)
+}
+
+fn tar_members(reader: impl Read, ends: &[&str], mut document: impl FnMut(&str, &[u8]) -> Result<bool, String>) -> Result<(), String> {
     let mut archive = tar::Archive::new(reader);
     let mut buffer = Vec::new();
     let mut count = 0;
@@ -147,7 +159,7 @@ fn tar_documents(reader: impl Read, mut document: impl FnMut(&str, &[u8]) -> Res
             return Err(format!("it has more than {DOCUMENTS_MAX} members"));
         }
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        if !entry.header().entry_type().is_file() || !is_json(&name) {
+        if !entry.header().entry_type().is_file() || !ends.iter().any(|end| name.ends_with(end)) {
             continue;
         }
         buffer.clear();

@@ -73,6 +73,16 @@ fn of_document(path: &Path) -> Result<Kind, String> {
         found = of_object(bytes);
         Ok(false)
     })?;
+    if found.is_err() {
+        input::members(path, &[".yml", ".yaml"], |_, bytes| {
+            let document = std::str::from_utf8(bytes).ok().and_then(|text| fother_core::yaml::parse(text).ok());
+            let advisory = document.is_some_and(|document| super::rubysec::is_advisory(&document));
+            if advisory {
+                found = Ok(Kind::Rubysec);
+            }
+            Ok(!advisory)
+        })?;
+    }
     found
 }
 
@@ -86,6 +96,10 @@ fn of_object(bytes: &[u8]) -> Result<Kind, String> {
     }
     if value["vulnerabilities"][0]["cveID"].is_string() {
         return Ok(Kind::Kev);
+    }
+    let first = value.as_object().and_then(|map| map.values().next());
+    if first.is_some_and(|entry| entry["vulnerable"].is_string() && entry["patched"].is_string()) {
+        return Ok(Kind::NodejsCore);
     }
     Err("its JSON is no feed that is known".into())
 }

@@ -81,7 +81,7 @@ fn other_name(path: &str) -> Option<String> {
 #[must_use]
 pub fn file(path: &str) -> Taken {
     let other = other_name(path);
-    let named = |prefix: &&str| path.starts_with(*prefix) || other.as_deref().is_some_and(|other| other.starts_with(*prefix));
+    let named = |prefix: &&str| path.starts_with(prefix) || other.as_deref().is_some_and(|other| other.starts_with(prefix));
     if NAMES_ONLY.iter().any(named) {
         // Modules are many; the directory of each kernel is enough.
         return if path.ends_with("/modules.builtin") || path.contains("boot/vmlinuz") { Taken::Name } else { Taken::No };

@@ -19,6 +19,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// dpkg's log, the older part first.
 const LOGS: [&str; 2] = ["/var/log/dpkg.log.1", "/var/log/dpkg.log"];
 const LOG_BYTES_MAX: usize = 64 << 20;
+/// Ticks of `/proc/PID/stat` in a second (`USER_HZ`, the same on every architecture that Debian has).
+const TICKS_PER_SECOND: u64 = 100;
 
 /// A package of which an old version runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,12 +52,12 @@ pub fn outdated(root: &Root, installed: &[Installed], processes: &Processes) -> 
     let mut out = Vec::new();
     for package in installed {
         let Ok(list) = files(root, package) else { continue };
-        let mut users: BTreeMap<u32, (Use, Option<u64>)> = BTreeMap::new();
+        let mut users: BTreeMap<u32, Use> = BTreeMap::new();
         for path in list.lines().map(merged) {
             for process in old.get(path.as_str()).into_iter().flatten() {
                 let file = index.by_path.get(&path).into_iter().flatten().find(|(other, file)| other.pid == process.pid && file.deleted);
                 if let Some((process, file)) = file {
-                    users.entry(process.pid).or_insert_with(|| (of(process, file), process.started_ms));
+                    users.entry(process.pid).or_insert_with(|| of(process, file));
                 }
             }
         }
@@ -63,9 +65,8 @@ pub fn outdated(root: &Root, installed: &[Installed], processes: &Processes) -> 
             continue;
         }
         let log = log.get_or_insert_with(|| Log::read(root));
-        let was = oldest(users.values().map(|(_, started_ms)| log.version_at(package, *started_ms)));
-        let uses = users.into_values().map(|(one, _)| one).collect();
-        out.push(Outdated { package: package.clone(), was, uses: PackageUse::loaded(package.name.clone(), uses) });
+        let was = oldest(users.keys().map(|pid| log.version_at(package, started(*pid))));
+        out.push(Outdated { package: package.clone(), was, uses: PackageUse::loaded(package.name.clone(), users.into_values().collect()) });
     }
     out
 }
@@ -80,6 +81,18 @@ fn oldest(all: impl Iterator<Item = Result<Version, String>>) -> Result<Version,
         }
     }
     out.ok_or_else(|| "no process is left".to_owned())
+}
+
+/// When a process was started.
+fn started(pid: u32) -> Result<Timestamp, String> {
+    let text = |path: &str| std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"));
+    let (stat, boot) = (text(&format!("/proc/{pid}/stat"))?, text("/proc/stat")?);
+    let ticks = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(19)?.parse::<u64>().ok());
+    let boot = boot.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse::<u64>().ok());
+    match (ticks, boot) {
+        (Some(ticks), Some(boot)) => Ok(Timestamp(boot * 1_000 + ticks * 1_000 / TICKS_PER_SECOND)),
+        _ => Err(format!("when process {pid} was started cannot be read")),
+    }
 }
 
 /// Upgrades by package, as `name:arch`, in the order of time.
@@ -116,14 +129,14 @@ impl Log {
     }
 
     /// The version that was installed when a process started: what the first upgrade after that replaced.
-    fn version_at(&self, package: &Installed, started_ms: Option<u64>) -> Result<Version, String> {
-        let started_ms = started_ms.ok_or("when its process was started cannot be read")?;
+    fn version_at(&self, package: &Installed, started: Result<Timestamp, String>) -> Result<Version, String> {
+        let started = started?;
         if let Some(why) = &self.unknown {
             return Err(why.clone());
         }
         let upgrades = self.upgrades.get(&format!("{}:{}", package.name, package.arch)).map(Vec::as_slice).unwrap_or_default();
         // The log has whole seconds.
-        let first = upgrades.iter().find(|(at, _)| at.ms() + 1_000 > started_ms);
+        let first = upgrades.iter().find(|(at, _)| at.ms() + 1_000 > started.ms());
         match first {
             Some((_, from)) => from.parse().map_err(|error| format!("{}: {error}", LOGS[1])),
             None => Err(format!("{} does not tell which version was replaced", LOGS[1])),
@@ -181,9 +194,7 @@ mod tests {
     fn the_version_that_runs_is_the_one_that_was_replaced_first_after_the_start() {
         let mut log = Log { upgrades: BTreeMap::new(), unknown: None };
         log.add(LOG, &jiff::tz::TimeZone::UTC);
-        let at = |text: &str| {
-            log.version_at(&package("1.0-3", "1.0-3"), Some(text.parse::<Timestamp>().unwrap().ms())).map(|v| v.as_str().to_owned())
-        };
+        let at = |text: &str| log.version_at(&package("1.0-3", "1.0-3"), Ok(text.parse().unwrap())).map(|v| v.as_str().to_owned());
         assert_eq!(at("2026-10-01T00:00:00.000Z").unwrap(), "1.0-1");
         assert_eq!(at("2026-11-10T00:00:00.000Z").unwrap(), "1.0-2");
         assert!(at("2026-11-25T00:00:00.000Z").unwrap_err().contains("does not tell"));

@@ -26,7 +26,7 @@ pub struct Diff {
 /// `fother reconcile`.
 #[derive(Debug, clap::Args)]
 pub struct Reconcile {
-    /// The other scanner's report.
+    /// The other scanner's report; `-` reads standard input.
     pub report: PathBuf,
     /// Root directory that the report speaks of.
     #[arg(long, default_value = "/")]

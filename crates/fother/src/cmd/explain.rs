@@ -35,7 +35,7 @@ pub fn run(context: &Context, arguments: &Explain) -> Result<u8, Failure> {
     let assessment = if foreign::is_there(&root) {
         judge.quick(&root)?.assessment
     } else {
-        scan::scan(&root, None, Some(&judge))?.assessment.unwrap_or_default()
+        scan::scan(&root, &scan::Wanted { judge: Some(&judge), ..scan::Wanted::default() })?.assessment.unwrap_or_default()
     };
     let what = arguments.what.as_str();
     let vuln = database.vuln_by_id(what)?;

@@ -19,7 +19,13 @@ use fother_core::{
     sbom::{self, Component, Sbom},
 };
 use fother_feeds::database::{self, Blocks};
-use fother_host::{findings::Judge, image::About, root::Root, scan::clock};
+use fother_host::{
+    findings::Judge,
+    image::About,
+    languages,
+    root::Root,
+    scan::{Languages, clock},
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, path::Path};
@@ -60,22 +66,60 @@ pub fn queue(assessment: &Assessment, exposed: Option<&str>) -> Result<Queue, Fa
     Ok(rank::queue(&assessment.findings, asset(exposed), &packs, Day::of(clock())))
 }
 
-/// `fother scan --advisories-only`.
+/// `fother scan --advisories-only`, and roots of other package managers than dpkg.
 pub fn advisories_only(
     context: &Context,
     arguments: &Scan,
     root: &Root,
     judge: Option<&Judge<'_>>,
+    with_languages: bool,
     image: Option<About>,
 ) -> Result<u8, Failure> {
     let judge = judge.ok_or_else(no_database)?;
     let mut found = judge.quick(root).map_err(|error| super::scan::unreadable(root, &error))?;
     found.assessment.unknown.extend(image.iter().flat_map(|image| image.unknown.iter().cloned()));
     let title = format!("{} {} ({}), {} packages", found.distribution.id, found.distribution.version, found.architecture, found.installed);
-    let title = image.as_ref().map_or(title.clone(), |image| format!("{title}\n{}", image_line(image)));
-    let judged =
-        Judged { distribution: &found.distribution, packages: &found.packages, assessment: &found.assessment, image: image.as_ref() };
-    show(context, arguments, &judged, &title)
+    let walked = with_languages.then(|| {
+        let owned = languages::Owned::of_others(root);
+        let mut walked = languages::find(root, &owned);
+        walked.unknown.extend(owned.unknown);
+        walked
+    });
+    if let Some(walked) = &walked {
+        found.assessment.unknown.extend(walked.unknown.iter().cloned());
+        judge.add(&found.distribution, &walked.components, &mut found.assessment)?;
+        found.packages.extend(walked.components.iter().cloned());
+    }
+    let languages = walked.as_ref().map(Languages::of);
+    let head = Head { title: &title, image: image.as_ref(), languages: languages.as_ref() };
+    let judged = Judged { distribution: &found.distribution, packages: &found.packages, assessment: &found.assessment };
+    show(context, arguments, &judged, &head)
+}
+
+/// A root without any package database: its language packages are assessed all the same, and what is missing is named.
+/// Where there are none either, `unreadable` says why there is no answer.
+pub fn without_packages(
+    context: &Context,
+    arguments: &Scan,
+    root: &Root,
+    judge: Option<&Judge<'_>>,
+    (unreadable, image): (Failure, Option<About>),
+) -> Result<u8, Failure> {
+    let Some(judge) = judge else { return Err(unreadable) };
+    let walked = languages::find(root, &languages::Owned::default());
+    if walked.components.is_empty() {
+        return Err(unreadable);
+    }
+    let mut assessment = judge.nothing()?;
+    assessment.unknown.extend(image.iter().flat_map(|image| image.unknown.iter().cloned()));
+    assessment.unknown.extend(walked.unknown.iter().cloned());
+    assessment.unknown.push(unreadable.what.clone());
+    let distribution = fother_host::inventory::distribution(root);
+    judge.add(&distribution, &walked.components, &mut assessment)?;
+    let title = format!("{}: no packages of a distribution", root.path().display());
+    let languages = Languages::of(&walked);
+    let head = Head { title: &title, image: image.as_ref(), languages: Some(&languages) };
+    show(context, arguments, &Judged { distribution: &distribution, packages: &walked.components, assessment: &assessment }, &head)
 }
 
 /// An image in one line.
@@ -85,18 +129,36 @@ pub fn image_line(image: &About) -> String {
     format!("image {} ({}{platform}{layers})", image.digest, image.form)
 }
 
-/// Reads an SBOM or a lock file; what it is, is told by its content or its name.
+/// Language packages for people.
+pub fn print_languages(found: &Languages) {
+    let counts = if found.counts.is_empty() { "none" } else { &found.counts };
+    println!("\nlanguage packages: {counts}; {} files of others belong to packages of the distribution", found.of_packages);
+    for why in found.left_out.iter().take(LINES_MAX) {
+        println!("  left out: {}", fother_core::text::printable(why, 200));
+    }
+}
+
+/// Reads an SBOM, a lock file or a source tree's lock files; what it is, is told by its content or its name.
 pub fn read_document(file: &Path) -> Result<Sbom, Failure> {
-    let failed =
-        |why: String| Failure::new(USAGE, format!("{}: {why}", file.display()), "name a CycloneDX or SPDX document or a lock file");
+    let failed = |why: String| {
+        Failure::new(USAGE, format!("{}: {why}", file.display()), "name a CycloneDX or SPDX document, a lock file or a source tree")
+    };
     let left_out = |why| Failure::new(UNKNOWN, format!("{} {why}", file.display()), "nothing of it is reported");
     fother_feeds::reading::begin(&file.display().to_string()).map_err(left_out)?;
-    if std::fs::metadata(file).map_err(|error| failed(error.to_string()))?.len() > sbom::DOCUMENT_BYTES_MAX as u64 {
+    let metadata = std::fs::metadata(file).map_err(|error| failed(error.to_string()))?;
+    if metadata.is_dir() {
+        let tree = Root::open(file).map_err(|error| failed(error.to_string()))?;
+        return languages::lock_files(&tree).map_err(failed);
+    }
+    if !metadata.is_file() {
+        return Err(failed("it is neither a file nor a directory".into()));
+    }
+    if metadata.len() > sbom::DOCUMENT_BYTES_MAX as u64 {
         return Err(failed(format!("larger than {} bytes", sbom::DOCUMENT_BYTES_MAX)));
     }
     let bytes = std::fs::read(file).map_err(|error| failed(error.to_string()))?;
     let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let read = if sbom::lock::NAMES.contains(&name) { sbom::lock::parse(name, &bytes) } else { sbom::parse(&bytes) };
+    let read = if sbom::lock::is_known(name) { sbom::lock::parse(name, &bytes) } else { sbom::parse(&bytes) };
     read.map_err(failed)
 }
 
@@ -107,8 +169,12 @@ pub fn document(context: &Context, arguments: &Scan, file: &Path) -> Result<u8, 
     let title = format!("{}, {} components", read.form, read.components.len());
     let packages = read.components.clone();
     let (distribution, assessment) = components::document(&database, read, clock(), arguments.feed_max_age)?;
-    let judged = Judged { distribution: &distribution, packages: &packages, assessment: &assessment, image: None };
-    show(context, arguments, &judged, &title)
+    show(
+        context,
+        arguments,
+        &Judged { distribution: &distribution, packages: &packages, assessment: &assessment },
+        &Head { title: &title, image: None, languages: None },
+    )
 }
 
 /// What asks for findings needs a database.
@@ -125,12 +191,17 @@ pub struct Judged<'a> {
     pub packages: &'a [Component],
     /// The findings.
     pub assessment: &'a Assessment,
-    /// The image that it is, if it is one.
-    pub image: Option<&'a About>,
+}
+
+/// What stands above findings.
+struct Head<'a> {
+    title: &'a str,
+    image: Option<&'a About>,
+    languages: Option<&'a Languages>,
 }
 
 /// Prints findings that stand alone, in the form that was asked for.
-fn show(context: &Context, arguments: &Scan, judged: &Judged<'_>, title: &str) -> Result<u8, Failure> {
+fn show(context: &Context, arguments: &Scan, judged: &Judged<'_>, head: &Head<'_>) -> Result<u8, Failure> {
     let assessment = judged.assessment;
     let queue = queue(assessment, arguments.exposed.as_deref())?;
     let new = fails(assessment, &queue, arguments)?;
@@ -140,13 +211,18 @@ fn show(context: &Context, arguments: &Scan, judged: &Judged<'_>, title: &str) -
         match context.format {
             Format::Json => {
                 let mut data = json!({"distribution": judged.distribution, "packages": judged.packages, "assessment": assessment});
-                if let Some(image) = judged.image {
+                if let Some(image) = head.image {
                     data["image"] = json!(image);
+                }
+                if let Some(languages) = head.languages {
+                    data["languages"] = serde_json::to_value(languages)?;
                 }
                 envelope("scan", &data, &assessment.unknown, Some(assessment), Some(&queue))?;
             }
             Format::Table => {
-                title.lines().for_each(|line| println!("{}", fother_core::text::printable(line, 200)));
+                println!("{}", fother_core::text::printable(head.title, 200));
+                head.image.iter().for_each(|image| println!("{}", fother_core::text::printable(&image_line(image), 200)));
+                head.languages.iter().for_each(|found| print_languages(found));
                 print(assessment, &queue);
                 for why in assessment.unknown.iter().take(LINES_MAX) {
                     println!("could not tell: {}", fother_core::text::printable(why, 300));
@@ -179,7 +255,7 @@ pub fn envelope<T: Serialize>(
 
 /// Another tool's form.
 pub fn write(wanted: Wanted, judged: &Judged<'_>, queue: &Queue) -> Result<(), Failure> {
-    let Judged { distribution, packages, assessment, image: _ } = *judged;
+    let Judged { distribution, packages, assessment } = *judged;
     let subject = Subject { distribution, packages, assessment, queue, version: env!("CARGO_PKG_VERSION"), at: clock() };
     let value = match wanted {
         Wanted::Sarif => report::sarif::log(&subject),

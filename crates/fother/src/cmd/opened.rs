@@ -17,7 +17,13 @@ use fother_core::{
     sbom::{self, Component},
 };
 use fother_feeds::database::Blocks;
-use fother_host::{findings::Judge, foreign, root::Root, scan};
+use fother_host::{
+    findings::Judge,
+    foreign,
+    languages::{self, Owned},
+    root::Root,
+    scan,
+};
 use serde::Deserialize as _;
 use serde_json::Value;
 use std::{
@@ -120,7 +126,7 @@ pub fn open(path: &Path, ask: &Ask<'_>) -> Result<Opened, Failure> {
 
 /// Whether a file is neither text nor JSON: then it is an image, or nothing that is known.
 fn is_image(path: &Path) -> Result<bool, Failure> {
-    let named = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| sbom::lock::NAMES.contains(&name));
+    let named = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| sbom::lock::is_known(name));
     let mut head = Vec::new();
     std::fs::File::open(path)?.take(HEAD_BYTES_MAX).read_to_end(&mut head)?;
     let text = head.iter().all(|byte| *byte >= b' ' || byte.is_ascii_whitespace());
@@ -156,14 +162,22 @@ fn root(path: &Path, ask: &Ask<'_>) -> Result<Opened, Failure> {
     let mut out = Opened { title: path.display().to_string(), ..Opened::default() };
     let judge = ask.database.map(|database| Judge { database, feed_days_max: ask.feed_max_age, now: ask.now() });
     if let Some(judge) = judge.as_ref().filter(|_| ask.live && !foreign::is_there(&root)) {
-        let found = scan::scan(&root, None, Some(judge))?;
+        let found = scan::scan(&root, &scan::Wanted { judge: Some(judge), languages: !root.is_live(), ..scan::Wanted::default() })?;
         (out.distribution, out.packages) = (found.distribution, Some(found.packages));
         out.foreign = found.foreign;
         return Ok(out.judged(found.assessment.unwrap_or_default()));
     }
     match judge {
         Some(judge) => {
-            let found = judge.quick(&root)?;
+            let mut found = judge.quick(&root)?;
+            if !root.is_live() {
+                let is_other = foreign::is_there(&root);
+                let owned = if is_other { Owned::of_others(&root) } else { Owned::of_dpkg(&root, &BTreeMap::new()) };
+                let walked = languages::find(&root, &owned);
+                found.assessment.unknown.extend(owned.unknown.into_iter().chain(walked.unknown));
+                judge.add(&found.distribution, &walked.components, &mut found.assessment)?;
+                found.packages.extend(walked.components);
+            }
             (out.distribution, out.packages) = (found.distribution, Some(found.packages));
             Ok(out.judged(found.assessment))
         }

@@ -63,9 +63,12 @@ fn read(path: &PathBuf) -> Result<Report, Failure> {
     let failed = |why: String| Failure::new(USAGE, format!("report {}: {why}", path.display()), hint);
     let limit = reconcile::REPORT_BYTES_MAX as u64 + 1;
     let mut bytes = Vec::new();
-    fother_feeds::reading::begin(&path.display().to_string()).map_err(&failed)?;
-    let file = fs::File::open(path).map_err(|error| failed(error.to_string()))?;
-    file.take(limit).read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
+    if path == Path::new("-") {
+        std::io::stdin().lock().take(limit).read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
+    } else {
+        let file = fs::File::open(path).map_err(|error| failed(error.to_string()))?;
+        file.take(limit).read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
+    }
     reconcile::read(&bytes).map_err(failed)
 }
 

@@ -32,11 +32,20 @@ pub fn run(context: &Context, arguments: &Scan) -> Result<u8, Failure> {
     };
     let database = findings::database(arguments.db.as_deref(), context, arguments.fail_on.as_deref())?;
     let judge = database.as_ref().map(|database| Judge::new(database, arguments.feed_max_age));
+    // A running machine answers at once; its files are many, and a disk that has not read them lately needs minutes. A root is named to be looked through.
+    let languages = arguments.deep || !(arguments.advisories_only || arguments.packages_only || root.is_live());
     // Only dpkg hosts have archives that are looked at here.
     if arguments.advisories_only || fother_host::foreign::is_there(&root) {
-        return findings::advisories_only(context, arguments, &root, judge.as_ref(), image);
+        return findings::advisories_only(context, arguments, &root, judge.as_ref(), languages, image);
     }
-    let mut found = scan::scan(&root, None, judge.as_ref()).map_err(|error| unreadable(&root, &error))?;
+    let wanted = scan::Wanted { lists: None, judge: judge.as_ref(), languages };
+    let mut found = match scan::scan(&root, &wanted) {
+        Ok(found) => found,
+        Err(error) => {
+            let why = (unreadable(&root, &error), image);
+            return findings::without_packages(context, arguments, &root, judge.as_ref().filter(|_| languages), why);
+        }
+    };
     found.unknown.extend(image.iter().flat_map(|image| image.unknown.iter().cloned()));
     found.image = image;
     let queue = found.assessment.as_ref().map(|assessment| findings::queue(assessment, arguments.exposed.as_deref())).transpose()?;
@@ -46,8 +55,7 @@ pub fn run(context: &Context, arguments: &Scan) -> Result<u8, Failure> {
     };
     if context.wanted.is_for_findings() {
         let (Some(assessment), Some(queue)) = (&found.assessment, &queue) else { return Err(findings::no_database()) };
-        let judged =
-            findings::Judged { distribution: &found.distribution, packages: &found.packages, assessment, image: found.image.as_ref() };
+        let judged = findings::Judged { distribution: &found.distribution, packages: &found.packages, assessment };
         findings::write(context.wanted, &judged, queue)?;
     } else {
         match context.format {
@@ -119,6 +127,10 @@ fn print(found: &Found) {
     list("not assessed", found.not_assessed.iter().map(|kept| format!("{}: {}", kept.name, kept.why)));
     list("half-done by dpkg", found.broken.iter().map(|kept| format!("{}: {}", kept.name, kept.why)));
     list("restart due", found.restarts.iter().map(|service| format!("{} still maps {}", service.unit, service.stale_files.join(", "))));
+    match &found.languages {
+        Some(languages) => findings::print_languages(languages),
+        None => println!("\nlanguage packages were not looked for (--deep does)"),
+    }
     list("other patchers", found.other_patchers.iter().cloned());
     list("could not tell", found.unknown.iter().cloned());
     match &found.reboot {
