@@ -18,10 +18,7 @@ use std::{
     fs::File,
     os::{
         fd::{AsRawFd as _, OwnedFd},
-        unix::{
-            net::UnixStream,
-            process::{CommandExt as _, ExitStatusExt as _},
-        },
+        unix::{net::UnixStream, process::ExitStatusExt as _},
     },
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
@@ -118,7 +115,7 @@ pub fn allowed(command: &Command) -> Option<Allowed> {
 /// Runs a command: in the sandbox where it reads foreign bytes, else here.
 pub fn run(cli: Cli) -> Result<u8, Failure> {
     let Some(allowed) = allowed(&cli.command) else { return crate::cmd::run(cli) };
-    let has_work = matches!(&cli.command, Command::Scan(Scan { image: Some(_), .. }));
+    let has_work = matches!(&cli.command, Command::Scan(Scan { image: Some(_), .. }) | Command::Diff(_) | Command::Reconcile(_));
     match std::env::var(VARIABLE) {
         Ok(order) => {
             enter(&order, allowed)?;
@@ -177,7 +174,7 @@ fn once(place: &File, left_out: &[String], has_work: bool, arguments: &[std::ffi
     let order = serde_json::to_string(&order)?;
     let (ours, theirs) = UnixStream::pair()?;
     let mut command = std::process::Command::new("/proc/self/exe");
-    command.arg0("fother").args(arguments).env(VARIABLE, order).stdin(Stdio::from(OwnedFd::from(theirs)));
+    command.args(arguments).env(VARIABLE, order).stdin(Stdio::from(OwnedFd::from(theirs)));
     let started = command.spawn();
     // The command keeps the other end open as long as it lives.
     drop(command);

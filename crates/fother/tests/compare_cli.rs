@@ -215,15 +215,21 @@ fn a_saved_scan_and_a_root_compare_and_days_tell_what_was_known_when() {
 }
 
 #[test]
-fn an_sbom_of_a_root_compares_equal_to_the_root() {
+fn an_sbom_and_an_image_of_a_root_compare_equal_to_the_root() {
     let bench = Bench::new();
     let root = bench.path("root");
     let (_, spdx, _) = bench.ask(&["scan", "--root", &root, "--advisories-only", "--format", "spdx"]);
     bench.write("root.spdx.json", &spdx);
-    let (_, value) = bench.json(&["diff", &root, &bench.path("root.spdx.json")]);
-    let diff = &value["data"]["diff"];
-    for list in ["added", "removed", "changed", "opened", "closed"] {
-        assert_eq!(diff[list].as_array().unwrap().len(), 0, "{list}: {diff}");
+    let tar = Command::new("tar").args(["-C", &root, "-cf", &bench.path("root.tar"), "."]).status().unwrap();
+    assert!(tar.success());
+    for other in ["root.spdx.json", "root.tar"] {
+        let (_, value) = bench.json(&["diff", &root, &bench.path(other)]);
+        let diff = &value["data"]["diff"];
+        for list in ["added", "removed", "changed", "opened", "closed"] {
+            assert_eq!(diff[list].as_array().unwrap().len(), 0, "{other}: {list}: {diff}");
+        }
+        assert_eq!(diff["kept"], 2, "source packages survive the way through {other}");
     }
-    assert_eq!(diff["kept"], 2, "source packages survive the way through our own SPDX");
+    let (_, value) = bench.json(&["diff", &bench.path("root.tar"), &bench.path("root.tar")]);
+    assert_eq!(value["data"]["diff"]["kept"], 2, "both sides may be images");
 }

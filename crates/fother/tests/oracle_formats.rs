@@ -121,6 +121,11 @@ fn hostile_words_act_neither_in_a_browser_nor_in_a_spreadsheet() {
     let page = bench.scan("html");
     assert!(!page.contains("<script"), "no script stands in the page");
     assert!(!page.contains("src=") && !page.contains("url(") && !page.contains("@import"), "nothing is fetched");
+    // A system that calls itself something else is escaped where it is shown.
+    bench.write("root/etc/os-release", "ID=<script>alert(1)</script>\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n");
+    let page = bench.scan("html");
+    assert!(page.contains("&lt;script&gt;") && !page.contains("<script"), "{page}");
+    bench.write("root/etc/os-release", "ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n");
     for line in bench.scan("csv").lines() {
         for cell in line.split(',') {
             assert!(!cell.trim_matches('"').starts_with(['=', '+', '-', '@']), "{line}");

@@ -32,7 +32,7 @@ svg.bar{width:100%;height:2.25rem;display:block;border-radius:.4rem}.key{display
 .wide{overflow-x:auto;border:1px solid var(--line);border-radius:.5rem}table{border-collapse:collapse;width:100%}\
 th,td{text-align:left;vertical-align:top;padding:.45rem .7rem;border-top:1px solid var(--line)}thead th{border-top:0;background:var(--card);\
 font-size:.8rem;color:var(--soft);white-space:nowrap}td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\
-td.id,td.day{white-space:nowrap}td.v{overflow-wrap:anywhere;min-width:7rem}td.w{min-width:18rem}\
+td.id,td.day{white-space:nowrap}td.v{white-space:nowrap;max-width:20rem;overflow:hidden;text-overflow:ellipsis}td.w{min-width:18rem}\
 .late{color:var(--d);font-weight:600}.tag{border:1px solid currentColor;border-radius:1rem;padding:0 .5rem;font-size:.8rem;white-space:nowrap}\
 .d{color:var(--d)}.b{color:var(--b)}.a{color:var(--a)}.e{color:var(--soft)}ul.plain{padding-left:1.2rem;margin:.3rem 0}\
 details summary{cursor:pointer}@media print{body{max-width:none;padding:0}.wide{overflow:visible}}";

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// `fother diff`.
 #[derive(Debug, clap::Args)]
 pub struct Diff {
-    /// The state before: a root directory, an SBOM, a lock file, an inventory or a saved `fother scan --format json`.
+    /// The state before: a root directory, an image, an SBOM, a lock file, an inventory or a saved `fother scan --format json`.
     pub a: PathBuf,
     /// The state after; without it, the first one again, which `--as-of` sets on different days.
     pub b: Option<PathBuf>,
@@ -31,7 +31,7 @@ pub struct Reconcile {
     /// Root directory that the report speaks of.
     #[arg(long, default_value = "/")]
     pub root: PathBuf,
-    /// SBOM, lock file, inventory or saved scan that the report speaks of, instead of a root.
+    /// Image, SBOM, lock file or inventory that the report speaks of, instead of a root.
     #[arg(long, conflicts_with = "root")]
     pub file: Option<PathBuf>,
     /// Write OpenVEX with which that scanner leaves out what is no finding.

@@ -1,14 +1,17 @@
-//! One door for everything that can be assessed or compared: a root, an SBOM, a lock file, an inventory, a saved scan.
+//! One door for everything that can be assessed or compared: a root, an image, an SBOM, a lock file, an inventory, a saved scan.
 
 use super::{findings, vex};
-use crate::failure::{FAILED, Failure, USAGE};
+use crate::{
+    failure::{FAILED, Failure, UNKNOWN, USAGE},
+    reader,
+};
 use fother_core::{
     Timestamp,
     advisory::{Day, reader::Database},
     assess::host::{self, Assessment, Host},
     diff::{Item, Side},
     inventory::{Distribution, INVENTORY_BYTES_MAX, Inventory},
-    sbom::Component,
+    sbom::{self, Component},
     vex::apply::{self, Given},
 };
 use fother_feeds::database::Blocks;
@@ -21,12 +24,23 @@ use fother_host::{
 };
 use serde::Deserialize as _;
 use serde_json::Value;
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    io::Read as _,
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 /// Largest saved scan, in bytes.
 const SAVED_BYTES_MAX: u64 = 256 << 20;
 /// How far into a file is looked to tell what it is.
 const HEAD_BYTES: usize = 64;
+/// How far into it to tell text from an image.
+const HEAD_BYTES_MAX: u64 = 512;
+/// What makes a directory an image.
+const OCI_LAYOUT: &str = "oci-layout";
+/// Images that were unpacked so far.
+static UNPACKED: AtomicUsize = AtomicUsize::new(0);
 const DAY_MS: u64 = 86_400_000;
 
 /// How a thing is judged.
@@ -89,18 +103,44 @@ impl Opened {
 pub fn open(path: &Path, ask: &Ask<'_>) -> Result<Opened, Failure> {
     let metadata = std::fs::metadata(path)
         .map_err(|error| Failure::new(USAGE, format!("{}: {error}", path.display()), "name a root directory, an SBOM or a saved scan"))?;
-    if metadata.is_dir() {
+    if metadata.is_dir() && !path.join(OCI_LAYOUT).is_file() {
         return root(path, ask);
     }
-    if !metadata.is_file() {
+    if !metadata.is_file() && !metadata.is_dir() {
         return Err(Failure::new(USAGE, format!("{} is neither a file nor a directory", path.display()), ""));
     }
+    if metadata.is_dir() || is_image(path)? {
+        return image(path, ask);
+    }
+    fother_feeds::reading::begin(&path.display().to_string())
+        .map_err(|why| Failure::new(UNKNOWN, format!("{} {why}", path.display()), "nothing of it is compared"))?;
     match own_json(path, metadata.len())? {
         Some(value) if value["schema"] == "fother.scan/1" => saved(path, &value),
         Some(value) if value["data"]["hostname"].is_string() => inventory(path, &value["data"], ask),
         Some(value) if value["hostname"].is_string() && value["boot_id"].is_string() => inventory(path, &value, ask),
         Some(_) | None => document(path, ask),
     }
+}
+
+/// Whether a file is neither text nor JSON: then it is an image, or nothing that is known.
+fn is_image(path: &Path) -> Result<bool, Failure> {
+    let named = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| sbom::lock::is_known(name));
+    let mut head = Vec::new();
+    std::fs::File::open(path)?.take(HEAD_BYTES_MAX).read_to_end(&mut head)?;
+    let text = head.iter().all(|byte| *byte >= b' ' || byte.is_ascii_whitespace());
+    Ok(!named && !text)
+}
+
+/// An image is unpacked into a directory of its own and opened as a root.
+fn image(path: &Path, ask: &Ask<'_>) -> Result<Opened, Failure> {
+    // Both sides of a comparison may be images.
+    let work = reader::work()?.join(UNPACKED.fetch_add(1, Ordering::Relaxed).to_string());
+    std::fs::create_dir(&work)?;
+    let (about, unpacked) = fother_host::image::unpack(path, None, &work)?;
+    let mut out = root(&unpacked, ask)?;
+    out.title = format!("{} ({})", path.display(), about.digest);
+    out.unknown.extend(about.unknown);
+    Ok(out)
 }
 
 /// The file as JSON, if it is Fother's own; SBOMs are read elsewhere.
