@@ -128,7 +128,9 @@ fn check(name: &str, bytes: &[u8], db: &Database<database::Blocks>) -> (usize, u
             }
             packages += 1;
             let release = db.release(&release).unwrap().unwrap_or_else(|| panic!("{name}: {release}"));
-            let key = releases::key("", is_source, &statement.product.name);
+            // `log4j:2/log4j` names a module's package.
+            let module = part.split_once('/').filter(|(module, _)| purl.is_none() && module.contains(':')).map_or("", |(module, _)| module);
+            let key = releases::key(module, is_source, &statement.product.name);
             let version = match &statement.product.versions {
                 Versions::One(version) => version.as_str(),
                 Versions::Any | Versions::Vers(_) => "1-1",

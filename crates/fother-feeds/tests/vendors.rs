@@ -356,7 +356,7 @@ fn hostile_xml_is_refused_in_bounded_memory() {
         (good.replace("</pkglist>", ""), "malformed XML"),
         (good.replace("<severity>", &format!("<severity>{}", "<d>".repeat(200))), "nested deeper"),
         (good.replace("x86_64", &"x".repeat(5 << 20)), "longer than"),
-        (good.replace("ALSA-2026:1", "NOBODY-1"), "not understood"),
+        (good.replace("ALSA-2026:1", "NOBODY-1"), "no updateinfo records"),
         (good.replace("name=\"a\"", ""), "without a name"),
         (good.replace("name=\"a\"", "name=\"a\" name=\"b\""), "duplicated"),
         ("<updates/>".to_owned(), "no updateinfo records"),

@@ -68,7 +68,8 @@ impl<'d, 'a> Products<'d, 'a> {
         for relation in relationships {
             let parts = (&*relation.product_reference, &*relation.relates_to_product_reference, &relation.full_product_name);
             let id = &*relation.full_product_name.product_id;
-            if out.leaves.contains_key(id) || out.relations.insert(id, parts).is_some() {
+            let known = out.relations.insert(id, parts);
+            if out.leaves.contains_key(id) || known.is_some_and(|(part, whole, _)| (part, whole) != (parts.0, parts.1)) {
                 return Err(format!("product id `{}` is defined twice", fother_core::text::printable(id, 80)));
             }
         }
@@ -80,9 +81,17 @@ impl<'d, 'a> Products<'d, 'a> {
             return Err(format!("more than {PRODUCTS_MAX} products"));
         }
         let id = &*leaf.named.product_id;
+        let said = |named: &'d Named<'a>| {
+            let helper = &named.product_identification_helper;
+            (&*named.name, helper.purl.as_deref(), helper.cpe.as_deref())
+        };
+        let own = said(leaf.named);
+        // Red Hat lists one source in the branches of several architectures; saying the same twice is no contradiction.
         match self.leaves.insert(id, leaf) {
-            None => Ok(()),
-            Some(_) => Err(format!("product id `{}` is defined twice", fother_core::text::printable(id, 80))),
+            Some(known) if said(known.named) != own => {
+                Err(format!("product id `{}` is defined twice", fother_core::text::printable(id, 80)))
+            }
+            Some(_) | None => Ok(()),
         }
     }
 
