@@ -124,7 +124,7 @@ pub fn open(path: &Path, ask: &Ask<'_>) -> Result<Opened, Failure> {
 
 /// Whether a file is neither text nor JSON: then it is an image, or nothing that is known.
 fn is_image(path: &Path) -> Result<bool, Failure> {
-    let named = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| sbom::lock::is_known(name));
+    let named = path.file_name().and_then(|name| name.to_str()).is_some_and(sbom::lock::is_known);
     let mut head = Vec::new();
     std::fs::File::open(path)?.take(HEAD_BYTES_MAX).read_to_end(&mut head)?;
     let text = head.iter().all(|byte| *byte >= b' ' || byte.is_ascii_whitespace());
