@@ -11,7 +11,7 @@ use crate::{
 };
 use std::{
     cmp::Ordering,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
 };
 
 /// One claim with what it speaks of: its vulnerabilities, or the advisory itself where it names none.
@@ -68,8 +68,8 @@ impl Said {
                 Some(Subject::Advisory(_)) | None => subjects,
             };
             for text in [claim.introduced, claim.end].into_iter().filter(|text| *text != Text::default()) {
-                if !said.limits.contains_key(&text) {
-                    said.limits.insert(text, db.text(text)?);
+                if let Entry::Vacant(new) = said.limits.entry(text) {
+                    new.insert(db.text(text)?);
                 }
             }
             said.claims.push(Claimed { claim, subjects });
