@@ -80,7 +80,7 @@ pub fn together<B: Bytes>(index: &Index, db: &Database<B>, shares: Vec<Share>) -
     }
     for (at, set) in index.sets.iter().filter(|(at, _)| of_sets[*at as usize] > 0) {
         out.hosts += u32::try_from(set.hosts.len()).unwrap_or(u32::MAX);
-        out.findings += of_sets[at as usize] * set.hosts.len();
+        out.findings += of_sets[at as usize] * set.hosts.len() as u64;
     }
     // Vulnerabilities that one update closes are in the same versions: their hosts are counted once.
     let mut counted: HashMap<Vec<u32>, u32> = HashMap::new();
@@ -93,7 +93,7 @@ pub fn together<B: Bytes>(index: &Index, db: &Database<B>, shares: Vec<Share>) -
                 for judged in places.iter().filter_map(|at| index.judged.get(*at)) {
                     sets |= index.sets_of(judged);
                 }
-                let hosts: u64 = sets.iter().filter_map(|set| index.sets.get(set)).map(|set| set.hosts.len()).sum();
+                let hosts: u64 = sets.iter().filter_map(|set| index.sets.get(set)).map(|set| set.hosts.len() as u64).sum();
                 *counted.entry(places).or_insert(u32::try_from(hosts).unwrap_or(u32::MAX))
             }
         };

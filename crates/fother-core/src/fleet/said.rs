@@ -68,8 +68,8 @@ impl Said {
                 Some(Subject::Advisory(_)) | None => subjects,
             };
             for text in [claim.introduced, claim.end].into_iter().filter(|text| *text != Text::default()) {
-                if let Entry::Vacant(limit) = said.limits.entry(text) {
-                    limit.insert(db.text(text)?);
+                if let Entry::Vacant(new) = said.limits.entry(text) {
+                    new.insert(db.text(text)?);
                 }
             }
             said.claims.push(Claimed { claim, subjects });

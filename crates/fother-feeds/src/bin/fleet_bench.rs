@@ -32,6 +32,9 @@ const ROLES: usize = 40;
 /// Days between two patch levels, and their number.
 const LEVEL_DAYS: u32 = 7;
 const LEVELS: usize = 100;
+/// Fewer packages than this are a host's own, and fewer lag behind.
+const OWN_MAX: usize = 4;
+const LAGGING_MAX: usize = 4;
 /// Advisories that are asked for.
 const ASKED: usize = 200;
 const RUNS: usize = 5;
@@ -146,11 +149,15 @@ fn set(known: &[Known], newest: Day, dice: &mut Dice) -> Vec<Installed> {
     let level = Day(newest.0.saturating_sub(u32::try_from(level).unwrap_or(0) * LEVEL_DAYS));
     // Each role leaves out packages of its own; the rest is what all have in common.
     let start = role * known.len() / ROLES;
-    let mut set: Vec<Installed> = (0..PACKAGES).map(|at| &known[(start + at) % known.len()]).map(|known| at_level(known, level)).collect();
-    for _ in 0..dice.below(4) {
+    let mut set: Vec<Installed> = (0..PACKAGES).map(|at| at_level(&known[(start + at) % known.len()], level)).collect();
+    // A host of its own: a few packages that its role does not have, in the place of others, and some that lag behind.
+    for _ in 0..dice.below(OWN_MAX) {
+        let other = (start + PACKAGES + dice.below(known.len() - PACKAGES)) % known.len();
+        set[dice.below(PACKAGES)] = at_level(&known[other], level);
+    }
+    for _ in 0..dice.below(LAGGING_MAX) {
         let at = dice.below(PACKAGES);
-        let older = Day(level.0.saturating_sub(365));
-        set[at] = at_level(&known[(start + at) % known.len()], older);
+        set[at] = at_level(&known[(start + at) % known.len()], Day(level.0.saturating_sub(365)));
     }
     set
 }
