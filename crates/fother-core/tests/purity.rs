@@ -20,7 +20,9 @@ const FORBIDDEN: &[&str] = &[
     "tokio",
     "println!",
     "eprintln!",
-    "unsafe",
+    "unsafe {",
+    "unsafe fn",
+    "unsafe impl",
 ];
 
 #[test]

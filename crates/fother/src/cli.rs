@@ -49,7 +49,7 @@ pub enum Command {
     Backtest(Backtest),
     /// Compare two roots, SBOMs, lock files, inventories, saved scans or days: packages, and findings opened and closed.
     #[command(
-        after_help = "Examples:\n  fother diff yesterday.json /\n  fother diff /mnt/image-1 /mnt/image-2 --fail-on opened\n  fother diff / --as-of 2026-06-01          what became known since that day\n  fother diff / --as-of 2026-01-01 --as-of 2026-06-01 --format csv"
+        after_help = "Examples:\n  fother diff yesterday.json /\n  fother diff /mnt/image-1 /mnt/image-2 --fail-on opened\n  fother diff / --as-of 2026-06-01   # what became known since that day\n  fother diff / --as-of 2026-01-01 --as-of 2026-06-01 --format csv"
     )]
     Diff(Diff),
     /// Answer the report of the scanner that you have, finding by finding: Trivy or Grype JSON, SARIF, CSV.
@@ -472,7 +472,7 @@ mod tests {
                 help.lines().filter_map(|line| line.trim().trim_start_matches("sudo ").strip_prefix("fother ")).collect();
             assert!(!examples.is_empty(), "{path} --help shows no example");
             for example in examples {
-                let words = example.split(" > ").next().unwrap_or_default();
+                let words = [" > ", " && ", " # "].iter().fold(example, |words, end| words.split(end).next().unwrap_or_default());
                 let words: Vec<&str> = std::iter::once("fother").chain(words.split_whitespace()).collect();
                 assert!(Cli::try_parse_from(&words).is_ok(), "the example of {path} does not parse: {example}");
                 assert!(format!("fother {example}").starts_with(path), "the example of {path} is of another command: {example}");

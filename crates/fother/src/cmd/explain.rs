@@ -152,7 +152,9 @@ fn derivation(finding: &HostFinding, today: Day) {
         line("in use?", &finding.in_use_because);
     }
     let chance = rank::chance(finding, today);
-    line("chance", format!("{}: {}", rank::percent(chance.millionths), chance.why));
+    // With points, the reason begins with the chance.
+    let why = if chance.lines.is_empty() { format!("{}: {}", rank::percent(chance.millionths), chance.why) } else { chance.why };
+    line("chance", why);
     for point in &chance.lines {
         line("", format!("{:>3} {}{}", point.points, point.what, if point.missing { " (missing: the stricter answer)" } else { "" }));
     }
