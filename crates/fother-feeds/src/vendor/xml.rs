@@ -54,9 +54,16 @@ impl Tag<'_> {
     /// # Errors
     /// Where the tag is malformed or the value names an entity that XML does not have.
     pub fn attribute(&self, name: &str) -> Result<String, String> {
-        let found = self.0.try_get_attribute(name).map_err(|error| error.to_string())?;
-        let value = found.map(|attribute| attribute.normalized_value(XmlVersion::Implicit1_0).map(std::borrow::Cow::into_owned));
-        value.transpose().map(Option::unwrap_or_default).map_err(|error| error.to_string())
+        let mut found = String::new();
+        // All are looked at: one that stands there twice is refused.
+        for attribute in self.0.attributes() {
+            let attribute = attribute.map_err(|error| format!("malformed XML: {error}"))?;
+            if attribute.key.as_ref() == name {
+                let value = attribute.normalized_value(XmlVersion::Implicit1_0).map_err(|error| format!("malformed XML: {error}"))?;
+                found = value.into_owned();
+            }
+        }
+        Ok(found)
     }
 }
 
