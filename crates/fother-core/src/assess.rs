@@ -224,6 +224,7 @@ pub fn judge<B: Bytes>(db: &Database<B>, scheme: Scheme, claims: &[Claim], name:
     let mut orders: HashMap<Text, Option<Ordering>> = HashMap::new();
     let mut gathered: BTreeMap<Subject, Gathered> = BTreeMap::new();
     let mut cleared: BTreeMap<u32, BTreeSet<(u16, Text)>> = BTreeMap::new();
+    let mut left_out: BTreeSet<u32> = BTreeSet::new();
     let fixes = Fixes::of(db, claims)?;
     for claim in claims {
         let mut order = |text: Text| match orders.get(&text) {
@@ -240,6 +241,10 @@ pub fn judge<B: Bytes>(db: &Database<B>, scheme: Scheme, claims: &[Claim], name:
             }
         }
         let vulns = db.vulns_of(claim.subject)?;
+        if claim.is_gap() {
+            left_out.extend(vulns);
+            continue;
+        }
         if claim.status == Status::NotAffected {
             vulns.into_iter().for_each(|vuln| _ = cleared.entry(vuln).or_default().insert((claim.feed, claim.note)));
             continue;
@@ -249,6 +254,11 @@ pub fn judge<B: Bytes>(db: &Database<B>, scheme: Scheme, claims: &[Claim], name:
         }
         for vuln in vulns.into_iter().filter(|vuln| !fixes.replace(claim, *vuln)) {
             gather(db, scheme, &mut gathered, Subject::Vuln(vuln), claim)?;
+        }
+    }
+    for at in left_out {
+        if gathered.remove(&Subject::Vuln(at)).is_some() {
+            verdict.not_affected.push(db.vuln_id(at)?);
         }
     }
     settle(db, gathered, &cleared, &mut verdict)?;
@@ -316,6 +326,7 @@ fn settle<B: Bytes>(
         }
     }
     verdict.findings.sort_by(|a, b| a.id.cmp(&b.id));
+    verdict.not_affected.sort();
     verdict.stated.sort();
     Ok(())
 }

@@ -175,7 +175,7 @@ fn the_queue_puts_what_is_exploited_first_and_says_why_and_by_when() {
     let today = Day::parse("2026-02-20").unwrap();
     let queue = rank::queue(&found.findings, Asset { publicly_exposed: Some(true) }, &packs, today);
     let order: Vec<&str> = queue.updates.iter().map(|update| update.source.as_str()).collect();
-    assert_eq!(order, ["tool", "linux", "web"], "exploited, then 20 % against 10 %");
+    assert_eq!(order, ["tool", "web", "linux"], "exploited, then by points: {:?}", queue.updates);
     let first = &queue.updates[0];
     assert_eq!((first.exploited, first.to.as_deref(), first.closes.len()), (1, Some("3-2"), 1));
     assert!(first.reasons[0].contains("known to be exploited since 2026-02-15"), "{:?}", first.reasons);

@@ -316,6 +316,12 @@ impl Claim {
     pub const UNTIL_FIXED: u8 = 8;
     /// The fix is published, but in an archive that needs a subscription; the note names it. A fix for all takes this claim's place.
     pub const PAID: u8 = 16;
+
+    /// One version that the feed's own ranges cannot leave out otherwise, and no vendor's statement.
+    #[must_use]
+    pub fn is_gap(&self) -> bool {
+        self.status == Status::NotAffected && self.flags & Self::EXACT != 0 && self.note == Text::default()
+    }
 }
 
 impl Record for Claim {

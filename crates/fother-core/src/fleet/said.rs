@@ -90,7 +90,8 @@ impl Said {
         let orders: HashMap<Text, Option<Ordering>> =
             self.limits.iter().map(|(text, limit)| (*text, self.scheme.compare(version, limit))).collect();
         let mut verdict = Verdict::default();
-        let mut cleared: BTreeSet<Subject> = BTreeSet::new();
+        let (mut left_out, mut cleared) = (BTreeSet::<Subject>::new(), BTreeMap::<Subject, BTreeSet<u16>>::new());
+        let mut feeds: BTreeMap<Subject, BTreeSet<u16>> = BTreeMap::new();
         for Claimed { claim, subjects } in &self.claims {
             match within(self.scheme, claim, &mut |text| Ok(orders.get(&text).copied().flatten()))? {
                 Some(false) => {}
@@ -98,12 +99,33 @@ impl Said {
                     let limits = format!("{} {}", self.text(claim.introduced), self.text(claim.end));
                     verdict.incomparable = Some(limits.trim().to_owned());
                 }
-                Some(true) if claim.status == Status::NotAffected => cleared.extend(subjects.iter()),
-                Some(true) => subjects.iter().for_each(|subject| self.gather(&mut verdict.unmet, *subject, claim)),
+                Some(true) if claim.is_gap() => left_out.extend(subjects.iter()),
+                Some(true) if claim.status == Status::NotAffected => {
+                    subjects.iter().for_each(|subject| _ = cleared.entry(*subject).or_default().insert(claim.feed));
+                }
+                Some(true) => {
+                    for subject in subjects.iter().filter(|subject| !self.is_replaced(claim, **subject)) {
+                        feeds.entry(*subject).or_default().insert(claim.feed);
+                        self.gather(&mut verdict.unmet, *subject, claim);
+                    }
+                }
             }
         }
-        verdict.unmet.retain(|subject, _| !matches!(subject, Subject::Vuln(_)) || !cleared.contains(subject));
+        verdict.unmet.retain(|subject, _| {
+            let other = |said: &BTreeSet<u16>| feeds.get(subject).is_none_or(|own| !said.is_subset(own));
+            !matches!(subject, Subject::Vuln(_)) || !(left_out.contains(subject) || cleared.get(subject).is_some_and(other))
+        });
         Ok(verdict)
+    }
+
+    /// Whether a published fix takes the place of what a claim says of a vulnerability.
+    fn is_replaced(&self, claim: &Claim, subject: Subject) -> bool {
+        let fixed = |free: bool| {
+            let counts = |known: &&Claimed| known.claim.status == Status::Fixed && !(free && known.claim.flags & Claim::PAID != 0);
+            self.claims.iter().filter(counts).any(|known| known.subjects.contains(&subject))
+        };
+        matches!(subject, Subject::Vuln(_))
+            && (claim.flags & Claim::UNTIL_FIXED != 0 && fixed(false) || claim.flags & Claim::PAID != 0 && fixed(true))
     }
 
     fn gather(&self, unmet: &mut BTreeMap<Subject, Unmet>, subject: Subject, claim: &Claim) {
