@@ -15,6 +15,8 @@ for file in crates/*/tests/*.rs; do
   esac
 done
 if [ "$tier" = unit ]; then
+  tools=$(scripts/peers.sh)
+  export FOTHER_PYTHON=$tools/python3 FOTHER_TRIVY=$tools/trivy
   exec $cargo test --workspace --locked "${wanted[@]}"
 fi
 if [ "$(id -u)" != 0 ]; then

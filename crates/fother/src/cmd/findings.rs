@@ -174,7 +174,7 @@ pub fn document(context: &Context, arguments: &Scan, file: &Path) -> Result<u8, 
     let title = format!("{}, {} components", read.form, read.components.len());
     let packages = read.components.clone();
     // What the document says about itself, so that statements on a whole find it.
-    let given = vex::given(arguments, subject::of_document(&std::fs::read(file)?))?;
+    let given = vex::given(arguments, subject::of_document(&if file.is_dir() { Vec::new() } else { std::fs::read(file)? }))?;
     let (distribution, assessment) = vex::document(&database, read, clock(), arguments.feed_max_age, &given)?;
     show(
         context,
