@@ -170,3 +170,35 @@ fn a_root_without_a_distribution_and_a_source_tree_are_judged_by_what_is_there()
     assert_eq!(findings[0]["places"][0], "/gradle.lockfile");
     assert_eq!(bench.run(&["scan", "--file", &bench.path("root"), "--db", &db]).status.code(), Some(2), "no lock file in it");
 }
+
+/// A statement by somebody who is not the vendor.
+fn statement(status: &str) -> String {
+    let more = if status == "not_affected" { r#","justification":"vulnerable_code_not_present""# } else { "" };
+    format!(
+        r#"{{"@context":"https://openvex.dev/ns/v0.2.0","@id":"https://team.example/vex/1","author":"Web team","timestamp":"2026-02-20T00:00:00Z","version":1,
+        "statements":[{{"vulnerability":{{"name":"CVE-2026-0002"}},"products":[{{"@id":"pkg:deb/debian/web@1.0-1"}}],"status":"{status}"{more}}}]}}"#
+    )
+}
+
+#[test]
+fn a_statement_counts_only_where_its_user_names_it_and_is_shown() {
+    let bench = Bench::new();
+    bench.write("team.vex.json", &statement("not_affected"));
+    let ids = |json: &str| {
+        let value: Value = serde_json::from_str(json).unwrap();
+        let findings = value["data"]["assessment"]["findings"].as_array().unwrap().clone();
+        findings.iter().map(|finding| finding["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let (_, json, _) = bench.scan(&["--advisories-only", "--format", "json"]);
+    assert_eq!(ids(&json), ["CVE-2026-0002", "CVE-2026-0003"]);
+    let file = bench.path("team.vex.json");
+    let (_, json, errors) = bench.scan(&["--advisories-only", "--format", "json", "--vex", &file]);
+    assert_eq!(ids(&json), ["CVE-2026-0003"], "{errors}");
+    assert!(json.contains("Web team") && json.contains("vulnerable_code_not_present"), "who said so, and why, is in the report: {json}");
+    bench.write("team.vex.json", &statement("affected"));
+    let (_, json, _) = bench.scan(&["--advisories-only", "--format", "json", "--vex", &file]);
+    assert_eq!(ids(&json), ["CVE-2026-0002", "CVE-2026-0003"]);
+    bench.write("team.vex.json", "{}");
+    let (code, _, errors) = bench.scan(&["--advisories-only", "--vex", &file]);
+    assert!(code == 2 && errors.contains("team.vex.json"), "{code}: {errors}");
+}
