@@ -261,7 +261,10 @@ impl Executor {
         tracing::warn!(%error, "delivery refused");
         let why = error.to_string();
         if error.is_other_content() {
-            lock(&self.spoiled).entry(digest).or_insert((0, why.clone())).0 += 1;
+            // The last delivery says why: an earlier one may have been for a directive that has ended.
+            let mut spoiled = lock(&self.spoiled);
+            let (count, last) = spoiled.entry(digest).or_default();
+            (*count, *last) = (*count + 1, why.clone());
         }
         Err(why)
     }

@@ -332,7 +332,7 @@ fn approvals(fleet: &Fleet) {
     expect("twice", &approve(&fleet.key("approver")), 0, &["approved"]);
     assert_eq!(fleet.state()["changes"][&change]["approvals"].as_object().unwrap().len(), 1, "one person was counted twice");
     fleet.cli(&["change", "reject", &change, "--reason", "the test goes on"]);
-    expect("rejected", &fleet.try_cli(&["rollout", "start", &change]), 4, &["is Rejected"]);
+    expect("rejected", &fleet.try_cli(&["rollout", "start", &change]), 4, &["was rejected"]);
 }
 
 fn no_space_to_apply(fleet: &Fleet) {
