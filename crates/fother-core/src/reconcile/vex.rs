@@ -1,7 +1,7 @@
 //! Answers as OpenVEX 0.2.0, with products as the foreign scanner names them, so that it stops reporting what is no finding.
 
 use super::{Answer, Answered};
-use crate::{Digest, purl::Purl};
+use crate::{purl::Purl, report::openvex};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -45,16 +45,7 @@ pub fn document(answers: &[Answered], options: &Options<'_>) -> Value {
             statement
         })
         .collect();
-    let digest = Digest::of_file(serde_json::to_string(&statements).unwrap_or_default().as_bytes());
-    json!({
-        "@context": "https://openvex.dev/ns/v0.2.0",
-        "@id": format!("https://openvex.dev/docs/fother-reconcile-{}", digest.short()),
-        "author": "Fother",
-        "timestamp": options.at,
-        "version": 1,
-        "tooling": format!("fother {}", options.version),
-        "statements": statements,
-    })
+    openvex::frame("fother-reconcile", options.at, options.version, &statements)
 }
 
 /// Whether a scanner that reads the document leaves the finding out.

@@ -1,7 +1,7 @@
 //! OpenVEX 0.2.0: what is affected, what the vendor says is not.
 
 use super::{Subject, action, purl};
-use crate::{Digest, advisory::Status};
+use crate::{Digest, Timestamp, advisory::Status};
 use serde_json::{Value, json};
 
 /// The document; the same findings have the same id.
@@ -31,14 +31,20 @@ pub fn document(subject: &Subject<'_>) -> Value {
             "impact_statement": "the vendor says that this release is not affected",
         }));
     }
-    let digest = Digest::of_file(serde_json::to_string(&statements).unwrap_or_default().as_bytes());
+    frame("fother", subject.at, subject.version, &statements)
+}
+
+/// A document around statements; `name` stands in its id, which the same statements share.
+#[must_use]
+pub fn frame(name: &str, at: Timestamp, version: &str, statements: &[Value]) -> Value {
+    let digest = Digest::of_file(Value::from(statements).to_string().as_bytes());
     json!({
         "@context": "https://openvex.dev/ns/v0.2.0",
-        "@id": format!("https://openvex.dev/docs/fother-{}", digest.short()),
+        "@id": format!("https://openvex.dev/docs/{name}-{}", digest.short()),
         "author": "Fother",
-        "timestamp": subject.at,
+        "timestamp": at,
         "version": 1,
-        "tooling": format!("fother {}", subject.version),
+        "tooling": format!("fother {version}"),
         "statements": statements,
     })
 }
