@@ -91,7 +91,7 @@ fn update(context: &Context, names: &[String], sources: Option<&Path>, dir: Opti
     let format = if context.format == Format::Json { "json" } else { "table" };
     let words = ["--format", format, "feeds", "import", "--dir"].map(std::ffi::OsString::from);
     let words = words.into_iter().chain([dir.clone().into(), "--offered".into(), list.into()]).collect::<Vec<_>>();
-    let code = crate::reader::supervise(&[dir], false, &words)?;
+    let code = crate::reader::supervise(&[dir], false, &crate::reader::Started { arguments: words, scan: None })?;
     Ok(if failed.is_empty() { code } else { code.max(FAILED) })
 }
 
