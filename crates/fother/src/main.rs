@@ -48,7 +48,10 @@ fn main() -> ExitCode {
         Err(error) => return unparsed(&error),
     };
     let format = arguments.format.plain();
-    log_to_stderr();
+    // A reader has nothing to tell but its answer, and is to be light.
+    if reader.is_none() || std::env::var_os(LOG).is_some() {
+        log_to_stderr();
+    }
     let result = match reader {
         Some(reader) => reader.run(arguments),
         None => reader::run(arguments),
@@ -56,10 +59,13 @@ fn main() -> ExitCode {
     ended(format, result)
 }
 
+/// Names what is logged.
+const LOG: &str = "FOTHER_LOG";
+
 /// What `FOTHER_LOG` names is written (`debug`, `fother_server=trace,info`), otherwise what people should know.
 fn log_to_stderr() {
     let writer = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false);
-    match std::env::var("FOTHER_LOG").ok().and_then(|wanted| tracing_subscriber::EnvFilter::try_new(wanted).ok()) {
+    match std::env::var(LOG).ok().and_then(|wanted| tracing_subscriber::EnvFilter::try_new(wanted).ok()) {
         Some(filter) => writer.with_env_filter(filter).init(),
         None => writer.with_max_level(tracing_subscriber::filter::LevelFilter::INFO).init(),
     }
