@@ -9,8 +9,12 @@ pub mod spdx;
 
 use crate::{
     advisory::Status,
-    assess::host::{Assessment, HostFinding, InEffect, Installable},
+    assess::{
+        components::label,
+        host::{Assessment, HostFinding, InEffect, Installable},
+    },
     cvss::Severity,
+    image::Image,
     inventory::Distribution,
     rank::Queue,
     sbom::Component,
@@ -21,6 +25,8 @@ use crate::{
 pub struct Subject<'a> {
     /// Distribution of the host.
     pub distribution: &'a Distribution,
+    /// The image that it all is of, where it is one.
+    pub image: Option<&'a Image>,
     /// Everything that is installed.
     pub packages: &'a [Component],
     /// The findings.
@@ -33,20 +39,33 @@ pub struct Subject<'a> {
     pub at: crate::Timestamp,
 }
 
-/// The package URL of a finding's package: for Debian the source package, for others what is installed.
+/// The package URL of a finding's package: for Debian and Ubuntu the source package, for others what is installed.
 #[must_use]
 pub fn purl(subject: &Subject<'_>, finding: &HostFinding) -> String {
-    let fits = |component: &&Component| component.version == finding.version && finding.packages.contains(&component.name);
+    let fits = |component: &&Component| component.version == finding.version && finding.packages.contains(&label(component));
     let other = subject.packages.iter().filter(|component| component.kind != "deb").find(fits);
     if let Some(component) = other {
-        return component.purl();
+        return component.purl_in(subject.distribution);
     }
-    let distribution = subject.distribution;
+    of_source(subject.distribution, &finding.source, Some(&finding.version))
+}
+
+/// Package URLs of what the vendor says is not affected: a source package of Debian's, for others what is installed under that name.
+#[must_use]
+pub fn purls(subject: &Subject<'_>, name: &str) -> Vec<String> {
+    let others = subject.packages.iter().filter(|component| component.kind != "deb");
+    let fits = |component: &&Component| label(component) == name || component.source.as_ref().is_some_and(|(source, _)| source == name);
+    let found: std::collections::BTreeSet<String> = others.filter(fits).map(|component| component.purl_in(subject.distribution)).collect();
+    if found.is_empty() { vec![of_source(subject.distribution, name, None)] } else { found.into_iter().collect() }
+}
+
+/// A Debian source package; without a distribution, a package of a kind that is not known.
+fn of_source(distribution: &Distribution, name: &str, version: Option<&str>) -> String {
     let mut purl = crate::purl::Purl {
         kind: "deb".into(),
         namespace: Some(distribution.id.clone()),
-        name: finding.source.clone(),
-        version: Some(finding.version.clone()),
+        name: name.to_owned(),
+        version: version.map(str::to_owned),
         qualifiers: [("arch".to_owned(), "source".to_owned()), ("distro".to_owned(), distribution.codename.clone())].into(),
         subpath: None,
     };
