@@ -83,6 +83,8 @@ pub fn allowed(command: &Command) -> Option<Allowed> {
             let kev = backtest.kev.clone().or_else(|| catalogues_beside(&backtest.data));
             Some(Allowed { read: kev.into_iter().chain([backtest.data.clone()]).collect(), write: Vec::new() })
         }
+        // The server reads for it.
+        Command::Explain(explain) if explain.fleet => None,
         Command::Explain(explain) => Some(Allowed { read: vec![explain.root.clone(), database(explain.db.as_deref())], write: Vec::new() }),
         Command::Feeds(Feeds::Import { paths, offered, dir, .. }) => {
             let fetched = offered.as_deref().and_then(Path::parent).map(Path::to_owned);

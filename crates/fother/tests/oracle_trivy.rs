@@ -19,9 +19,12 @@ use trivy::{Entry, write_cache};
 /// A finding as both tell it: vulnerability, binary package, its version, and the fixed version or what the vendor plans.
 type Told = (String, String, String, String);
 
+/// The tracker's JSON, Fother's word, Trivy's number and word.
+type Planned = (&'static str, &'static str, Option<(u8, &'static str)>);
+
 /// The tracker's statuses without a fix: its JSON, Fother's word, Trivy's number (trivy-db, `types.Status`) and word.
 /// Trivy's database leaves out what is undetermined or not affected.
-const STATUSES: [(&str, &str, Option<(u8, &str)>); 7] = [
+const STATUSES: [Planned; 7] = [
     (r#"{"status":"open","urgency":"not yet assigned"}"#, "open", Some((2, "affected"))),
     (r#"{"status":"open","urgency":"low","nodsa":"Minor issue"}"#, "no-advisory", Some((2, "affected"))),
     (r#"{"status":"open","urgency":"low","nodsa":"Later","nodsa_reason":"postponed"}"#, "postponed", Some((6, "fix_deferred"))),
