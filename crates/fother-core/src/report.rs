@@ -124,3 +124,59 @@ pub fn severity(finding: &HostFinding) -> &'static str {
         Some(Severity::Critical) => "critical",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn component(kind: &str, name: &str, version: &str, source: &str) -> Component {
+        let source = Some((source.to_owned(), version.to_owned()));
+        Component { kind: kind.into(), name: name.into(), version: version.into(), arch: "x86_64".into(), source, ..Component::default() }
+    }
+
+    #[test]
+    fn packages_are_named_as_their_own_distribution_names_them() {
+        let own = |id: &str, version: &str, component: &Component| {
+            component.purl_in(&Distribution { id: id.into(), version: version.into(), codename: String::new() })
+        };
+        let bind = component("rpm", "bind-libs", "32:9.16-1.el9", "bind");
+        let red_hat = own("rhel", "9.4", &bind);
+        assert_eq!(red_hat, "pkg:rpm/redhat/bind-libs@9.16-1.el9?arch=x86_64&distro=rhel-9.4&epoch=32&upstream=bind");
+        assert!(own("almalinux", "9.5", &bind).starts_with("pkg:rpm/almalinux/bind-libs@9.16-1.el9?"));
+        assert!(
+            own("alpine", "3.20.1", &component("apk", "busybox", "1.36.1-r29", "busybox"))
+                .starts_with("pkg:apk/alpine/busybox@1.36.1-r29?")
+        );
+        assert!(own("ubuntu", "24.04", &component("deb", "zlib1g", "1:1.3-1", "zlib")).starts_with("pkg:deb/ubuntu/zlib1g@1:1.3-1?"));
+        assert_eq!(
+            own("debian", "12", &component("cargo", "libc", "1.0", "libc")),
+            "pkg:cargo/libc@1.0?arch=x86_64",
+            "no package of the system"
+        );
+        // What is written is read as it was.
+        let read = crate::vex::Product::of_purl(&red_hat).unwrap();
+        assert_eq!(read.versions, crate::vex::Versions::One("32:9.16-1.el9".into()));
+    }
+
+    #[test]
+    fn what_is_not_affected_is_stated_of_the_packages_that_are_installed() {
+        let distribution = Distribution { id: "rocky".into(), version: "9.4".into(), codename: String::new() };
+        let packages = [component("rpm", "bind-libs", "9.16-1", "bind"), component("rpm", "bind", "9.16-1", "bind")];
+        let (assessment, queue) = (Assessment::default(), Queue::default());
+        let subject = Subject {
+            distribution: &distribution,
+            image: None,
+            packages: &packages,
+            assessment: &assessment,
+            queue: &queue,
+            version: "0",
+            at: crate::Timestamp(0),
+        };
+        let named = purls(&subject, "bind");
+        assert_eq!(named.len(), 2, "a source stands for all that was built from it: {named:?}");
+        assert!(named.iter().all(|purl| purl.starts_with("pkg:rpm/rocky/bind")), "{named:?}");
+        let debian = Distribution { id: "debian".into(), version: "12".into(), codename: "bookworm".into() };
+        let subject = Subject { distribution: &debian, packages: &[], ..subject };
+        assert_eq!(purls(&subject, "bind9"), ["pkg:deb/debian/bind9?arch=source&distro=bookworm"]);
+    }
+}

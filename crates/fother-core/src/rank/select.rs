@@ -134,6 +134,7 @@ mod tests {
             risk_millionths: risk,
             exploited: 0,
             in_use: crate::assess::in_use::InUse::NotLooked,
+            in_use_because: String::new(),
             reasons: Vec::new(),
             deadline,
         }

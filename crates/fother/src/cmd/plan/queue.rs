@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Longest line, in characters.
-const LINE_CHARS_MAX: usize = 300;
+const LINE_CHARS_MAX: usize = 400;
 /// Updates that are shown.
 const SHOWN_MAX: usize = 10;
 
@@ -45,14 +45,16 @@ pub fn lines(queue: &Value) -> Vec<String> {
     out
 }
 
-/// One line: `1. nginx → 1.22.1-9+deb12u11: closes 14; due 2026-07-21 (cisa-bod-26-04); listening; why`.
+/// One line: `1. nginx → 1.22.1-9+deb12u11: closes 14; due 2026-07-21 (cisa-bod-26-04); in use: listening (nginx on web-1: …); why`.
 pub fn line(place: usize, update: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let due = deadline(&update["deadline"]);
     let closes = update["closes"].as_array().map_or(0, Vec::len);
     let in_use = text(&update["in_use"]).replace('-', " ");
+    let in_use = update["in_use_because"].as_str().map_or_else(|| in_use.clone(), |who| format!("{in_use} ({who})"));
     let because = text(&update["reasons"][0]);
-    let line = format!("{place}. {} → {}: closes {closes}; {due}; {in_use}; {because}", text(&update["source"]), text(&update["to"]));
+    let line =
+        format!("{place}. {} → {}: closes {closes}; {due}; in use: {in_use}; {because}", text(&update["source"]), text(&update["to"]));
     printable(&line, LINE_CHARS_MAX)
 }
 
