@@ -352,7 +352,7 @@ def whole_root(table, options, work):
     table.check(f"{row}: {ratio(ours, peer):.3f} of Trivy's time, wanted 0.100", ratio(ours, peer) <= 0.1)
     memory = max(ours.peak) / min(peer.peak)
     table.check(f"{row}: {memory:.3f} of Trivy's memory, wanted 0.200", memory <= 0.2)
-    # tests/oracle_trivy.rs explains each; this one is a file of a package of the distribution, whose advisories judge it.
+    # tests/oracle_findings.rs explains each; this one is a file of a package of the distribution, whose advisories judge it.
     unexplained = [one for one in missing if one[1] != "idna"]
     table.check(f"{row}: {len(set(listed)) - len(missing)} of Trivy's {len(set(listed))} findings are found, {len(missing) - len(unexplained)} has a reason"
                 + "".join(f"; only in Trivy: {' '.join(one)}" for one in unexplained[:20]), not unexplained)

@@ -8,7 +8,7 @@ use crate::{
     output::Wanted,
 };
 use fother_core::text::printable;
-use fother_feeds::reading;
+use fother_feeds::{intake::published, reading};
 use fother_host::{
     outside,
     sandbox::{self, Allowed},
@@ -133,11 +133,15 @@ pub fn allowed(command: &Command) -> Option<Allowed> {
             let kev = backtest.kev.clone().or_else(|| catalogues_beside(&backtest.data));
             Some(Allowed { read: kev.into_iter().chain([backtest.data.clone()]).collect(), write: Vec::new() })
         }
+        // The server reads for it.
+        Command::Explain(explain) if explain.fleet => None,
         Command::Explain(explain) => Some(Allowed { read: vec![explain.root.clone(), database(explain.db.as_deref())], write: Vec::new() }),
-        Command::Feeds(Feeds::Import { paths, offered, dir, .. }) => {
+        Command::Feeds(Feeds::Import { paths, offered, dir, keyring, .. }) => {
             let fetched = offered.as_deref().and_then(Path::parent).map(Path::to_owned);
+            let beside = paths.iter().flat_map(|path| published::ENDINGS.map(|ending| published::beside(path, ending)));
+            let beside = beside.filter(|path| path.is_file());
             Some(Allowed {
-                read: paths.iter().cloned().chain(fetched).collect(),
+                read: paths.iter().cloned().chain(beside).chain(fetched).chain(keyring.clone()).collect(),
                 write: vec![dir.clone().unwrap_or_else(default_feeds_dir)],
             })
         }

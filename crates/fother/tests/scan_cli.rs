@@ -86,6 +86,34 @@ fn a_pipeline_fails_on_what_is_new_and_only_on_that() {
 }
 
 #[test]
+fn packages_from_archives_of_others_are_named_with_their_origin_and_not_judged() {
+    let bench = Bench::new();
+    bench.write("root/etc/apt/sources.list", "deb http://archive.test/debian bookworm main\ndeb http://else.test/apt stable main\n");
+    let lists = |archive: &str, origin: &str, suite: &str, packages: &str| {
+        let base = format!("root/var/lib/apt/lists/{archive}_dists_{suite}");
+        let head = format!("Origin: {origin}\nLabel: {origin}\nSuite: {suite}\nCodename: {suite}\nDate: Thu, 01 Jan 2026 00:00:00 UTC\n");
+        bench.write(&format!("{base}_InRelease"), &format!("{head}SHA256:\n {} 0 main/x\n", "0".repeat(64)));
+        bench.write(&format!("{base}_main_binary-amd64_Packages"), packages);
+    };
+    let stanza = |version: &str| {
+        format!("Package: web\nVersion: {version}\nArchitecture: amd64\nFilename: pool/web.deb\nSize: 1\nSHA256: {}\n\n", "0".repeat(64))
+    };
+    lists("archive.test_debian", "Debian", "bookworm", &stanza("0.9-1"));
+    lists("else.test_apt", "Somebody Else", "stable", &stanza("1.0-1"));
+    let (code, json, errors) = bench.scan(&["--format", "json"]);
+    let value: Value = serde_json::from_str(&json).unwrap_or_else(|_| panic!("{errors}"));
+    let named = value["data"]["not_assessed"].as_array().unwrap();
+    let web = named.iter().find(|one| one["name"] == "web").unwrap_or_else(|| panic!("{value}"));
+    assert_eq!(web["why"], "from the archive of Somebody Else: the distribution's advisories do not speak of it");
+    assert_eq!((value["data"]["assessment"]["findings"].as_array().map(Vec::len), code), (Some(0), 3));
+    // The same version in the distribution's own archive is the distribution's.
+    lists("archive.test_debian", "Debian", "bookworm", &stanza("1.0-1"));
+    let (_, json, _) = bench.scan(&["--format", "json"]);
+    let value: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(value["data"]["assessment"]["findings"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
 fn every_form_is_well_formed_and_other_commands_refuse_them() {
     let bench = Bench::new();
     for (form, place, count) in [("sarif", "/runs/0/results", 2), ("cyclonedx", "/vulnerabilities", 2), ("openvex", "/statements", 2)] {

@@ -1,5 +1,7 @@
 //! `fother explain`: the whole derivation for a CVE, a package or an update on one machine.
 
+mod fleet;
+
 use super::{Context, findings};
 use crate::{
     cli::Explain,
@@ -25,6 +27,9 @@ const ELSEWHERE_MAX: usize = 12;
 
 /// Runs the command.
 pub fn run(context: &Context, arguments: &Explain) -> Result<u8, Failure> {
+    if arguments.fleet {
+        return fleet::run(context, arguments);
+    }
     let database = findings::database(arguments.db.as_deref(), context, Some("vulnerable"))?;
     let Some(database) = database else {
         return Err(Failure::new(UNKNOWN, "there is no database of advisories", "run `fother feeds update`"));

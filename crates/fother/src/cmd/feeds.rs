@@ -15,6 +15,7 @@ use fother_feeds::{
     fetch::HttpFetch,
     intake::{self, Intake, Offered, Outcome},
     sources_table,
+    trust::Keyring,
     vendor::Kind,
 };
 use serde::{Deserialize, Serialize};
@@ -38,7 +39,7 @@ pub fn run(context: &Context, verb: &Feeds) -> Result<u8, Failure> {
             let outcome = intake_of(dir.as_deref()).take(fetched(list)?, fother_host::scan::clock(), *force)?;
             report(context, &outcome)
         }
-        Feeds::Import { paths, kind, force, dir, offered: None } => {
+        Feeds::Import { paths, kind, force, dir, keyring, offered: None } => {
             let kind = kind.as_deref().map(|name| Kind::of_name(name).ok_or_else(|| no_kind(name))).transpose()?;
             let mut offered = Vec::new();
             for path in paths {
@@ -47,7 +48,12 @@ pub fn run(context: &Context, verb: &Feeds) -> Result<u8, Failure> {
                 }
                 offered.extend(intake::offered(path, kind));
             }
-            let outcome = intake_of(dir.as_deref()).take(offered, fother_host::scan::clock(), *force)?;
+            let mut intake = intake_of(dir.as_deref());
+            if let Some(keyring) = keyring {
+                let read = Keyring::from_files(std::slice::from_ref(keyring));
+                intake = intake.trusting(read.map_err(|error| Failure::new(USAGE, error.to_string(), "name the vendor's public key"))?);
+            }
+            let outcome = intake.take(offered, fother_host::scan::clock(), *force)?;
             report(context, &outcome)
         }
         Feeds::Status { dir, max_age, verify } => status(context, dir.as_deref(), *max_age, *verify),

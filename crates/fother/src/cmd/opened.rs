@@ -138,7 +138,7 @@ fn image(path: &Path, ask: &Ask<'_>) -> Result<Opened, Failure> {
     std::fs::create_dir(&work)?;
     let (about, unpacked) = fother_host::image::unpack(path, None, &work)?;
     let mut out = root(&unpacked, ask)?;
-    out.title = format!("{} ({})", path.display(), about.digest);
+    out.title = format!("{} ({})", path.display(), about.image.digest);
     out.unknown.extend(about.unknown);
     Ok(out)
 }

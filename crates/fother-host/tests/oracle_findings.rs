@@ -1,4 +1,4 @@
-//! Findings beside real Trivy on the same data: `scripts/trivy_db.py` makes Trivy's database from the feeds that Fother takes in.
+//! Findings of language packages beside real Trivy on the same data: `scripts/trivy_db.py` makes Trivy's database from the feeds that Fother takes in.
 //! Every difference has a reason, or the test fails.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -46,9 +46,8 @@ fn shared() -> Option<PathBuf> {
 fn databases(feeds: &Path) -> (TempDir, Intake) {
     let keep = tempfile::tempdir().unwrap();
     let intake = Intake::new(keep.path());
-    let lists = intake::offered(&feeds.join("debian"), None).into_iter().filter(|offer| offer.origin.contains(".list."));
     let languages = intake::offered(&feeds.join("osv"), None).into_iter().filter(|offer| !offer.origin.contains("Bitnami"));
-    intake.take(lists.chain(languages).collect(), NOW, false).unwrap();
+    intake.take(languages.collect(), NOW, false).unwrap();
     let script = peers::script("trivy_db.py");
     let output = Command::new(peers::programs().join("python3")).arg(script).arg(feeds).arg(keep.path()).output().unwrap();
     print!("Trivy's database: {}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -118,42 +117,4 @@ fn findings_of_language_packages_equal_trivys() {
     println!("language packages: {both} findings in both; differences: {reasons:#?}");
     assert!(both > 100, "hardly anything was compared");
     assert!(without.is_empty(), "{} differences without a reason:\n{}", without.len(), without.join("\n"));
-}
-
-#[test]
-fn findings_of_debian_packages_equal_trivys() {
-    let Some(feeds) = shared() else { return };
-    if !fs::read_to_string("/etc/os-release").unwrap_or_default().contains("VERSION_CODENAME=bookworm") {
-        return println!("skipped: this is not Debian 12, of which the shared feeds speak");
-    }
-    let (keep, intake) = databases(&feeds);
-    let place = tempfile::tempdir().unwrap();
-    for (dir, file) in [("etc", "os-release"), ("etc", "debian_version"), ("var/lib/dpkg", "status")] {
-        fs::create_dir_all(place.path().join(dir)).unwrap();
-        fs::copy(Path::new("/").join(dir).join(file), place.path().join(dir).join(file)).unwrap();
-    }
-    let theirs = trivy(keep.path(), place.path());
-    let database = database::open(&intake.database()).unwrap();
-    let quick = Judge { now: NOW, ..Judge::new(&database, None) }.quick(&Root::open(place.path()).unwrap()).unwrap();
-    let without_version = |pair: &Pair| (pair.0.clone(), pair.1.clone());
-    let theirs: BTreeSet<(String, String)> = theirs.iter().map(without_version).collect();
-    let (mut ours, mut nameless, mut signed) = (BTreeSet::new(), 0, 0);
-    for finding in &quick.assessment.findings {
-        if !finding.id.starts_with("CVE-") {
-            // Advisories that name no CVE are not in Trivy's data.
-            nameless += finding.packages.len();
-        } else if finding.because.contains("signed build") || finding.because.contains("backport") {
-            // Trivy compares signed kernels and backports as they are and so finds nothing.
-            signed += finding.packages.len();
-        } else {
-            ours.extend(finding.packages.iter().map(|package| (finding.id.clone(), package.clone())));
-        }
-    }
-    println!(
-        "Debian: {} pairs in both; only here {nameless} of advisories without CVE, {signed} of signed kernels or backports",
-        ours.len()
-    );
-    assert!(!ours.is_empty(), "nothing was compared");
-    assert_eq!(theirs.difference(&ours).collect::<Vec<_>>(), Vec::<&(String, String)>::new(), "only Trivy");
-    assert_eq!(ours.difference(&theirs).collect::<Vec<_>>(), Vec::<&(String, String)>::new(), "only Fother");
 }
