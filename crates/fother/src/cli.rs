@@ -10,6 +10,7 @@ pub use fleet::{Archive, Change, Host, Log, Plan, Rollout};
 
 use crate::{output::Wanted, sure::Sure};
 use clap::{Parser, Subcommand};
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Patch fleets under way, and prove it.
@@ -114,7 +115,7 @@ pub enum Command {
 }
 
 /// `fother scan`.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 pub struct Scan {
     /// Root directory to assess.
     #[arg(long, default_value = "/")]

@@ -229,16 +229,26 @@ struct Candidate {
     refused: Option<String>,
 }
 
-/// Weighs all statements, and changes findings accordingly.
+/// Weighs all statements, and changes findings accordingly. `items` is asked for what is installed only where there are statements.
 ///
 /// # Errors
 /// Where the database is damaged.
-pub fn apply<B: Bytes>(db: &Database<B>, given: &Given, items: &[Item], assessment: &mut Assessment) -> Result<(), Error> {
-    let candidates = candidates(db, given, items, assessment)?;
+pub fn apply<B: Bytes>(
+    db: &Database<B>,
+    given: &Given,
+    items: impl FnOnce() -> Vec<Item>,
+    assessment: &mut Assessment,
+) -> Result<(), Error> {
+    // Most often nobody states anything, and what is installed needs no names.
+    if given.statements.is_empty() && db.count(advisory::format::Section::Statements) == 0 {
+        return Ok(());
+    }
+    let items = items();
+    let candidates = candidates(db, given, &items, assessment)?;
     if candidates.is_empty() {
         return Ok(());
     }
-    let items = with_subject(given, items);
+    let items = with_subject(given, &items);
     let mut by_id: BTreeMap<&str, Vec<&Candidate>> = BTreeMap::new();
     for candidate in &candidates {
         for id in candidate.statement.ids.iter().collect::<BTreeSet<_>>() {

@@ -104,7 +104,8 @@ fn update(context: &Context, names: &[String], sources: Option<&Path>, dir: Opti
     let format = if context.format == Format::Json { "json" } else { "table" };
     let words = ["--format", format, "feeds", "import", "--dir"].map(std::ffi::OsString::from);
     let words = words.into_iter().chain([dir.clone().into(), "--offered".into(), list.into()]).collect::<Vec<_>>();
-    let code = crate::reader::supervise(std::slice::from_ref(&dir), false, &words)?;
+    let started = crate::reader::Started { arguments: words, scan: None };
+    let code = crate::reader::supervise(std::slice::from_ref(&dir), false, &started)?;
     // What was refused is not in use, and is asked for again.
     seen.write(answers, &dir)?;
     Ok(if failed.is_empty() { code } else { code.max(FAILED) })

@@ -84,7 +84,11 @@ pub fn advisories_only(
     let judge = judge.ok_or_else(no_database)?;
     let mut found = judge.quick(root).map_err(|error| super::scan::unreadable(root, &error))?;
     found.assessment.unknown.extend(image.iter().flat_map(|image| image.unknown.iter().cloned()));
-    let title = format!("{} {} ({}), {} packages", found.distribution.id, found.distribution.version, found.architecture, found.installed);
+    let count = found.packages.count();
+    let title = format!("{} {} ({}), {count} packages", found.distribution.id, found.distribution.version, found.architecture);
+    // A table lists none of them.
+    let is_listed = context.wanted.is_for_findings() || context.format == Format::Json;
+    let mut packages = if is_listed { found.packages.into_components(&found.distribution) } else { Vec::new() };
     let walked = with_languages.then(|| {
         let owned = languages::Owned::of_others(root);
         let mut walked = languages::find(root, &owned);
@@ -94,12 +98,12 @@ pub fn advisories_only(
     if let Some(walked) = &walked {
         found.assessment.unknown.extend(walked.unknown.iter().cloned());
         judge.add(&found.distribution, &walked.components, &mut found.assessment)?;
-        found.packages.extend(walked.components.iter().cloned());
+        packages.extend(walked.components.iter().cloned());
     }
     let languages = walked.as_ref().map(Languages::of);
     let head = Head { title: &title, image: image.as_ref(), languages: languages.as_ref() };
     let about = image.as_ref().map(|about| &about.image);
-    let judged = Judged { distribution: &found.distribution, image: about, packages: &found.packages, assessment: &found.assessment };
+    let judged = Judged { distribution: &found.distribution, image: about, packages: &packages, assessment: &found.assessment };
     show(context, arguments, &judged, &head)
 }
 
