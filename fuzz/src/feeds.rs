@@ -81,7 +81,7 @@ fn seeds(kind: Kind) -> Vec<Vec<u8>> {
             r#"{"dataType":"CVE_RECORD","cveMetadata":{"cveId":"CVE-2026-0001","state":"PUBLISHED","dateUpdated":"2026-01-01T00:00:00Z"},"containers":{"cna":{"descriptions":[{"value":"d"}],"metrics":[{"cvssV3_1":{"vectorString":"CVSS:3.1/AV:N/AC:L/PR:L/UI:N/S:U/C:L/I:N/A:N"}}]},"adp":[{"metrics":[{"other":{"type":"ssvc","content":{"options":[{"Exploitation":"PoC"},{"Automatable":"Yes"}]}}}]}]}}"#
         }
         Kind::DebianDates => {
-            "version,codename,series,created,release,eol,eol-lts\n12,Bookworm,bookworm,2021-08-14,2023-06-10,2026-07-11,2028-06-30\n"
+            "version,codename,series,created,release,eol,eol-lts\n1.1,Buzz,buzz,1993-08-16,1996-06-17,1997-06-05\n12,Bookworm,bookworm,2021-08-14,2023-06-10,2026-07-11,2028-06-30\n"
         }
         Kind::SupportEnded => {
             "# List of packages whose security support ends before the distribution EOL\nwpewebkit\t2.38.6-1+deb12u1\t2023-05-09\thttps://x.test/releases/bookworm/x\n"

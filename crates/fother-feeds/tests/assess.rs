@@ -13,7 +13,7 @@ use fother_feeds::{
     database::{self, Blocks},
     fetch::HttpFetch,
     intake::{self, Intake},
-    sources_table,
+    sources_table::{self, seen::Seen},
 };
 use std::{collections::BTreeMap, fs};
 
@@ -246,10 +246,22 @@ fn update_fetches_what_a_table_names_and_names_what_fails() {
     let at = keep.path().display();
     let table = format!("[kev]\nkind = \"kev\"\nurl = \"file://{at}/kev.json\"\n[gone]\nkind = \"epss\"\nurl = \"file://{at}/none.csv\"\n");
     let work = tempfile::tempdir().unwrap();
-    let (offered, failed) = sources_table::fetch(&HttpFetch::from_machine().unwrap(), &sources_table::parse(&table).unwrap(), work.path());
-    assert_eq!((offered.len(), failed.len()), (1, 1), "{failed:?}");
-    assert!(failed[0].starts_with("gone: "));
-    let intake = Intake::new(&keep.path().join("feeds"));
-    assert_eq!(intake.take(offered, NOW, false).unwrap().taken, ["kev"]);
+    let (sources, feeds) = (sources_table::parse(&table).unwrap(), keep.path().join("feeds"));
+    let fetch = || sources_table::fetch(&HttpFetch::from_machine().unwrap(), &sources, work.path(), &Seen::of(&feeds).unwrap());
+    let first = fetch();
+    assert_eq!((first.offered.len(), first.failed.len()), (1, 1), "{first:?}");
+    assert!(first.failed[0].starts_with("gone: "));
+    let intake = Intake::new(&feeds);
+    assert_eq!(intake.take(first.offered, NOW, false).unwrap().taken, ["kev"]);
     assert!(intake.kept().unwrap()["kev"].origin.starts_with("file://"));
+    // What is as it was is not taken in again; what changed is.
+    Seen::of(&feeds).unwrap().write(first.answers, &feeds).unwrap();
+    let second = fetch();
+    assert_eq!((second.offered.len(), second.unchanged.as_slice()), (0, &["kev".to_owned()][..]));
+    fs::write(keep.path().join("kev.json"), KEV.replace("2026-02-15", "2026-02-16")).unwrap();
+    assert_eq!(fetch().offered.len(), 1);
+    // Without its feed, it is asked for anew.
+    fs::remove_file(feeds.join("feeds.json")).unwrap();
+    fs::write(keep.path().join("kev.json"), KEV).unwrap();
+    assert_eq!(fetch().offered.len(), 1);
 }

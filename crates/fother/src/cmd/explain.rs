@@ -146,7 +146,9 @@ fn derivation(finding: &HostFinding, today: Day) {
         line("judged as", &finding.because);
     }
     let fixed = finding.fixed.as_deref().unwrap_or("none");
-    line("vulnerable?", format!("{:?}: {} sorts before {fixed}; {}", finding.status, finding.version, finding.note));
+    let before = finding.fixed.as_ref().map_or("no version is fixed".into(), |fixed| format!("{} sorts before {fixed}", finding.version));
+    let note = if finding.note.is_empty() { String::new() } else { format!("; {}", finding.note) };
+    line("vulnerable?", format!("{:?}: {before}{note}", finding.status));
     line(
         "fix published?",
         if finding.fixed.is_some() { format!("{fixed}, {} {}", finding.published, finding.advisories.join(" ")) } else { "no".into() },

@@ -14,7 +14,7 @@ use fother_feeds::{
     database,
     fetch::HttpFetch,
     intake::{self, Intake, Offered, Outcome},
-    sources_table,
+    sources_table::{self, seen::Seen},
     trust::Keyring,
     vendor::Kind,
 };
@@ -83,21 +83,31 @@ fn update(context: &Context, names: &[String], sources: Option<&Path>, dir: Opti
     }
     let work = tempfile::tempdir()?;
     let fetch = HttpFetch::from_machine()?;
-    let (offered, failed) = sources_table::fetch(&fetch, &wanted, work.path());
+    let dir = dir.map_or_else(default_dir, Path::to_owned);
+    let seen = Seen::of(&dir)?;
+    let sources_table::Fetched { offered, unchanged, failed, answers } = sources_table::fetch(&fetch, &wanted, work.path(), &seen);
     for why in &failed {
         eprintln!("fother: {why}; what was taken in before stays");
     }
-    if offered.is_empty() {
+    for name in &unchanged {
+        eprintln!("fother: {name}: as it was");
+    }
+    if offered.is_empty() && unchanged.is_empty() {
         return Err(Failure::new(FAILED, "no feed could be fetched", "bring files here and use `fother feeds import`"));
+    }
+    if offered.is_empty() {
+        return Ok(if failed.is_empty() { FINE } else { FAILED });
     }
     let list = work.path().join("offered.json");
     std::fs::write(&list, serde_json::to_vec(&offered.iter().map(Fetched::of).collect::<Vec<_>>())?)?;
     // What came from the network is read where there is none.
-    let dir = dir.map_or_else(default_dir, Path::to_owned);
     let format = if context.format == Format::Json { "json" } else { "table" };
     let words = ["--format", format, "feeds", "import", "--dir"].map(std::ffi::OsString::from);
     let words = words.into_iter().chain([dir.clone().into(), "--offered".into(), list.into()]).collect::<Vec<_>>();
-    let code = crate::reader::supervise(&[dir], false, &crate::reader::Started { arguments: words, scan: None })?;
+    let started = crate::reader::Started { arguments: words, scan: None };
+    let code = crate::reader::supervise(std::slice::from_ref(&dir), false, &started)?;
+    // What was refused is not in use, and is asked for again.
+    seen.write(answers, &dir)?;
     Ok(if failed.is_empty() { code } else { code.max(FAILED) })
 }
 

@@ -131,7 +131,10 @@ fn group(group: &Value) {
 fn derivation(finding: &Value, chance: &Value) {
     line("finding", format!("{} in {} {}", text(&finding["id"]), text(&finding["source"]), text(&finding["version"])));
     let fixed = if finding["fixed"].is_null() { "none".to_owned() } else { text(&finding["fixed"]) };
-    line("  vulnerable?", format!("{}: {} sorts before {fixed}", text(&finding["status"]), text(&finding["version"])));
+    let before = finding["fixed"]
+        .as_str()
+        .map_or("no version is fixed".into(), |fixed| format!("{} sorts before {fixed}", text(&finding["version"])));
+    line("  vulnerable?", format!("{}: {before}", text(&finding["status"])));
     line("  fix published?", format!("{fixed}, {} {}", text(&finding["published"]), joined(&finding["advisories"])));
     line(
         "  in use?",
