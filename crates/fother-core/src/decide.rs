@@ -353,9 +353,7 @@ pub fn start_rollout(
         let hint = "wait for it or abort it; or let this one take its place with `fother rollout start --supersede`";
         return refuse("busy", format!("{} works on some of these hosts", other.id), hint);
     }
-    let members = || state.hosts.values().filter(|host| !host.retired && crate::policy::selects(&plan.select, &host.labels) == Ok(true));
-    let mut zone_sizes: BTreeMap<String, u32> = BTreeMap::new();
-    members().for_each(|host| *zone_sizes.entry(host.labels.get("zone").cloned().unwrap_or_default()).or_insert(0) += 1);
+    let zone_sizes = crate::state::zone_sizes(&state.hosts, &plan.select);
     let setup = Setup {
         group: plan.group.clone(),
         select: plan.select.clone(),

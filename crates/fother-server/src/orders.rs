@@ -51,7 +51,7 @@ impl Engine {
                         .map_err(|error| Error::Damaged(format!("the blob {}: {error}", last.blob)))?;
                     events.extend(self.issue(state, now, Some(rollout), vec![(host, old.order)])?);
                 }
-                Lapsed::Withdraw(event) => events.push(event),
+                Lapsed::Withdraw(rollout, txn) => events.push(Data::HostWithdrawn { rollout, host, txn }),
             }
         }
         Ok(events)

@@ -66,6 +66,7 @@ pub struct Trouble {
 }
 
 /// Something that the world must know.
+#[expect(missing_docs, reason = "each variant says it")]
 #[derive(Clone, Debug)]
 pub enum Told {
     /// A transaction began.
@@ -286,7 +287,7 @@ impl Host {
     }
 
     /// Works until it must wait.
-    pub fn work(&mut self, now: u64, trust: &Trust, world: &dyn Signed, apply_ms: u64, told: &mut Vec<Told>) -> Worked {
+    pub fn work(&mut self, now: u64, sight: Sight<'_>, apply_ms: u64, told: &mut Vec<Told>) -> Worked {
         const ROUNDS_MAX: u32 = 200;
         const DISK_WAIT: u64 = 20_000;
         for _ in 0..ROUNDS_MAX {
@@ -296,7 +297,7 @@ impl Host {
             let Some(job) = self.queue.jobs.first().cloned() else { return Worked::Idle };
             let done = match self.machine.take() {
                 Some((id, txn, machine)) if id == job.directive.id => self.drive(id, txn, machine, now, apply_ms, told),
-                _ => self.begin(&job.directive, job.begun, now, trust, world, told),
+                _ => self.begin(&job.directive, job.begun, now, sight, told),
             };
             match done {
                 Done::Outcome(outcome) => {
@@ -305,8 +306,12 @@ impl Host {
                         Order::Resolve { .. } | Order::Rehearse { .. } => None,
                     };
                     let finished = self.write(now, |host| host.queue.finish(outcome.clone()));
+                    // It may die of the write that ends the job.
+                    if self.queue.jobs.first().is_none_or(|first| first.directive.id != job.directive.id) {
+                        told.extend(txn.map(|txn| Told::Ended { txn, outcome }));
+                    }
                     match finished {
-                        Some(true) => told.extend(txn.map(|txn| Told::Ended { txn, outcome })),
+                        Some(true) => {}
                         Some(false) => return Worked::At(now + DISK_WAIT),
                         None => return Worked::Died,
                     }
@@ -320,17 +325,19 @@ impl Host {
         Worked::At(now + 1_000)
     }
 
-    fn begin(&mut self, directive: &Directive, begun: bool, now: u64, trust: &Trust, world: &dyn Signed, told: &mut Vec<Told>) -> Done {
+    fn begin(&mut self, directive: &Directive, begun: bool, now: u64, sight: Sight<'_>, told: &mut Vec<Told>) -> Done {
         let clock = self.clock(now);
         if !begun && let Err(why) = self.queue.may_begin(directive, clock) {
             return Done::Outcome(Outcome::Refused { why });
         }
         match &directive.order {
             Order::Resolve { .. } => Done::Outcome(Outcome::Resolved { resolution: Digest([1; 32]), base: Self::base_of(self.content) }),
-            Order::Rehearse { cohort, .. } => {
-                Done::Outcome(Outcome::Rehearsed { rehearsal: world.rehearsal(cohort), verdict: Verdict::Passes, failing: Vec::new() })
-            }
-            Order::Apply { txn, .. } => self.begin_apply(directive, *txn, begun, now, trust, world, told),
+            Order::Rehearse { cohort, .. } => Done::Outcome(Outcome::Rehearsed {
+                rehearsal: sight.signed.rehearsal(cohort),
+                verdict: Verdict::Passes,
+                failing: Vec::new(),
+            }),
+            Order::Apply { txn, .. } => self.begin_apply(directive, *txn, begun, now, sight, told),
             Order::Undo { txn, reason } => self.begin_undo(*txn, reason, directive.id, begun, now),
         }
     }
@@ -341,8 +348,7 @@ impl Host {
         txn: TransactionId,
         begun: bool,
         now: u64,
-        trust: &Trust,
-        world: &dyn Signed,
+        sight: Sight<'_>,
         told: &mut Vec<Told>,
     ) -> Done {
         let steps = self.kept.get(&txn).map(|kept| kept.steps.clone()).unwrap_or_default();
@@ -350,7 +356,7 @@ impl Host {
             Begin::Say(outcome) => return Done::Outcome(outcome),
             Begin::GoOn => {}
             Begin::New => {
-                let verified = self.verify(&directive.order, self.clock(now), trust, world);
+                let verified = self.verify(&directive.order, self.clock(now), sight);
                 let (change, people, undo_until) = match verified {
                     Ok(verified) => verified,
                     Err(outcome) => return Done::Outcome(outcome),
@@ -413,18 +419,18 @@ impl Host {
     }
 
     /// What `fother-agent::verify` does with an apply order, without files.
-    fn verify(&self, order: &Order, now: Timestamp, trust: &Trust, world: &dyn Signed) -> Result<(Rc<Change>, usize, Timestamp), Outcome> {
+    fn verify(&self, order: &Order, now: Timestamp, sight: Sight<'_>) -> Result<(Rc<Change>, usize, Timestamp), Outcome> {
         let Order::Apply { plan, cohort, rehearsal, statement, approvals, .. } = order else {
             return Err(Outcome::Replan { why: "not an apply order".to_owned() });
         };
         let not_approved = |why| Outcome::NotApproved { why };
         let unread = NotApproved::Statement { reason: "it did not arrive".to_owned() };
-        let signed = world.statement(statement).ok_or(unread).map_err(not_approved)?;
+        let signed = sight.signed.statement(statement).ok_or(unread).map_err(not_approved)?;
         let answers = approvals.iter().map(|signature| {
-            let signer: Signer = world.signer(signature, statement)?;
-            trust.counts(&signed, &signer).map(|()| signer)
+            let signer: Signer = sight.signed.signer(signature, statement)?;
+            sight.trust.counts(&signed, &signer).map(|()| signer)
         });
-        let people = trust.suffice(answers).map_err(not_approved)?;
+        let people = sight.trust.suffice(answers).map_err(not_approved)?;
         match signed.covers(*plan, *cohort, *rehearsal, self.id, now) {
             Err(NotApproved::NotCovered { reason: why }) if signed.admits(now) == Err(why.as_str()) => {
                 return Err(Outcome::Refused { why: Refused::NotNow { why } });
@@ -432,7 +438,7 @@ impl Host {
             covered => covered.map_err(not_approved)?,
         }
         let unknown = || Outcome::Replan { why: "the cohort did not arrive".to_owned() };
-        let change = world.change(cohort).ok_or_else(unknown)?;
+        let change = sight.signed.change(cohort).ok_or_else(unknown)?;
         if change.bases.get(&self.id) != Some(&self.content) {
             return Err(Outcome::Replan { why: "this host is not what the plan was made for".to_owned() });
         }
@@ -521,6 +527,15 @@ enum Done {
     At(u64),
     Full,
     Died,
+}
+
+/// What a host sees beside itself.
+#[derive(Clone, Copy)]
+pub struct Sight<'a> {
+    /// Its trust file.
+    pub trust: &'a Trust,
+    /// What was delivered.
+    pub signed: &'a dyn Signed,
 }
 
 /// What a host can look up by digest, and what a signature is worth.

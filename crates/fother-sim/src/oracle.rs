@@ -66,9 +66,9 @@ fn admits(window: &[Interval], expires: Timestamp, at: u64, needs_ms: u64) -> bo
 impl Oracle {
     /// Members of a group that are out of service, with their zones, and all members by zone.
     fn group<'a>(&self, state: &'a State, select: &str) -> (BTreeMap<HostId, &'a str>, BTreeMap<&'a str, u64>) {
-        let (mut out, mut sizes) = (BTreeMap::new(), BTreeMap::new());
+        let (mut out, mut sizes, mut known) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for (id, host) in state.hosts.iter().filter(|(_, host)| !host.retired) {
-            if select != "true" && selects(select, &host.labels) != Ok(true) {
+            if !*known.entry(&host.labels).or_insert_with(|| selects(select, &host.labels) == Ok(true)) {
                 continue;
             }
             let zone = host.labels.get("zone").map(String::as_str).unwrap_or_default();
@@ -451,11 +451,22 @@ impl World {
             .hosts
             .iter()
             .enumerate()
-            .filter(|(_, host)| !host.trouble.gone && (!host.queue.jobs.is_empty() || !host.queue.reports.is_empty()));
+            .filter(|(_, host)| !self.has_left(host) && (!host.queue.jobs.is_empty() || !host.queue.reports.is_empty()));
         let jobs = jobs.map(|(at, host)| format!("h{at}: {} jobs, {} reports", host.queue.jobs.len(), host.queue.reports.len()));
         let people =
             self.proposals.iter().filter(|proposal| proposal.stage != crate::people::Stage::Done).map(|proposal| format!("{proposal:?}"));
-        told.chain(jobs).chain(people).collect()
+        let ended = self.db.state.rollouts.values().filter(|rollout| rollout.ended.is_some());
+        let left = ended.flat_map(|rollout| {
+            rollout.hosts().iter().filter(|(_, phase)| phase.is_working()).map(|(host, phase)| {
+                let known = self.db.state.hosts.get(host);
+                let open: Vec<_> =
+                    known.into_iter().flat_map(|known| &known.open).filter_map(|id| self.db.state.directives.get(id)).collect();
+                let seen = self.places.get(host).and_then(|at| self.hosts.get(*at)).map(|host| host.queue.seen);
+                format!("{} in {} is {phase:?}, has accepted {seen:?}, open {open:?}", self.name_of(*host), rollout.id)
+            })
+        });
+        let left: Vec<String> = left.collect();
+        told.chain(jobs).chain(people).chain(left).collect()
     }
 
     /// At the end: nobody was forgotten, and the log tells what is true.

@@ -60,11 +60,11 @@ pub struct Proposal {
 }
 
 impl World {
-    /// Somebody wants a change.
-    pub fn propose(&mut self, select: &str, supersede: bool, alone: bool) {
+    /// Somebody wants a change so many milliseconds from now.
+    pub fn propose(&mut self, select: &str, supersede: bool, alone: bool, wait_ms: u64) {
         let at = self.proposals.len();
         self.proposals.push(Proposal { select: select.to_owned(), supersede, alone, stage: Stage::Plan, tries: 0 });
-        self.after(1_000, Happening::Person(at));
+        self.after(wait_ms, Happening::Person(at));
     }
 
     /// A person goes on with a proposal.
@@ -218,7 +218,8 @@ impl World {
         let Some(digest) = known.state.changes.get(&change).map(|change| change.statement) else { return Err(No::Down) };
         let person = if alone { "ann" } else { ["bob", "eve"].get(have).copied().unwrap_or("bob") };
         let signature = format!("{person} {digest}");
-        let signer = self.checked(&signature, &digest);
+        let Some(statement) = self.statements.get(&digest).cloned() else { return Err(No::Down) };
+        let signer = self.checked(&signature, &digest).and_then(|signer| self.trust.counts(&statement, &signer).map(|()| signer));
         let approved = self.commit(server, person, |state, _, _| {
             decide::approvable(state, change, digest)?;
             decide::approve_by(signer, change, &signature).map(|event| vec![event])

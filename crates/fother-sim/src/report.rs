@@ -18,8 +18,7 @@ pub fn line(data: &Data) -> String {
         Data::HostWithdrawn { .. } => "a directive that nobody accepted is withdrawn".to_owned(),
         other => {
             let text = format!("{other:?}");
-            let word = text.split([' ', '{', '(']).next().unwrap_or_default().to_owned();
-            word
+            text.split([' ', '{', '(']).next().unwrap_or_default().to_owned()
         }
     }
 }

@@ -121,15 +121,20 @@ impl World {
         server.dies = None;
         server.waits_until = 0;
         self.timeline.add(now - crate::setting::BEGIN, || format!("server {at} starts"));
-        self.after(1_000, Happening::Round(at));
+        self.wake(at, 1_000);
     }
 
-    /// A server dies.
+    /// A server dies; its supervisor starts it again, unless another one took its place.
     pub fn kill_server(&mut self, at: usize) {
         let now = self.now;
         if let Some(server) = self.servers.get_mut(at).filter(|server| server.up) {
             server.up = false;
+            let newest = server.fence == self.db.fence;
             self.timeline.add(now - crate::setting::BEGIN, || format!("server {at} dies"));
+            if newest {
+                let wait = self.draw.within(500, 5 * 60_000);
+                self.after(wait, Happening::ServerStarts(at));
+            }
         }
     }
 
@@ -305,8 +310,8 @@ impl World {
                     events.extend(self.issue(state, now, Some(rollout), order.into_iter().collect())?);
                     self.met("renewed");
                 }
-                Lapsed::Withdraw(event) => {
-                    events.push(event);
+                Lapsed::Withdraw(rollout, txn) => {
+                    events.push(Data::HostWithdrawn { rollout, host, txn });
                     self.met("withdrawn");
                 }
             }

@@ -24,7 +24,7 @@ impl World {
         let busy: Vec<usize> =
             (0..self.hosts.len()).filter(|at| self.hosts.get(*at).is_some_and(|host| !host.queue.jobs.is_empty())).collect();
         match busy.get(usize::try_from(fault.who).unwrap_or(0) % busy.len().max(1)) {
-            Some(at) if fault.span % 2 == 0 => *at,
+            Some(at) if fault.span.is_multiple_of(2) => *at,
             _ => self.pick_host(fault),
         }
     }
@@ -97,7 +97,7 @@ impl World {
                 self.clocks_moved = true;
                 let skew = i64::try_from(fault.span).unwrap_or(0);
                 if let Some(server) = self.servers.get_mut(at) {
-                    server.skew = if fault.who % 2 == 0 { skew } else { -skew };
+                    server.skew = if fault.who.is_multiple_of(2) { skew } else { -skew };
                 }
             }
             kind => {
@@ -117,7 +117,9 @@ impl World {
                 host.crash();
                 self.revive(at);
             }
-            Kind::AgentDiesAtWrite => host.trouble.dies_at = Some((u32::try_from(fault.who % 9).unwrap_or(0), fault.span % 2 == 0)),
+            Kind::AgentDiesAtWrite => {
+                host.trouble.dies_at = Some((u32::try_from(fault.who % 9).unwrap_or(0), fault.span.is_multiple_of(2)))
+            }
             Kind::HostDiskFull => host.trouble.full_until = until,
             Kind::HostHangs | Kind::HostSlow => host.trouble.hangs = fault.span,
             Kind::HostCut | Kind::HostAwayForDays => host.trouble.cut_until = until,
@@ -139,7 +141,7 @@ impl World {
             Kind::HostClockJumps => {
                 self.clocks_moved = true;
                 let skew = i64::try_from(fault.span).unwrap_or(0);
-                host.skew = if fault.who % 2 == 0 { skew } else { -skew };
+                host.skew = if fault.who.is_multiple_of(2) { skew } else { -skew };
             }
             _ => {
                 let Some(host) = id else { return };
@@ -177,12 +179,12 @@ impl World {
             (Kind::StopAll, _) => {
                 let _ = self.commit(leader, "person", |state, _, _| Ok::<_, No>(decide::stop_all(state, Some("asked".to_owned()))));
             }
-            (Kind::Supersede, _) => self.propose(&select, true, false),
-            (Kind::OtherGroup, _) => self.propose("true", false, false),
-            (Kind::AuthorApproves, _) => self.propose(&select, false, true),
+            (Kind::Supersede, _) => self.propose(&select, true, false, 1_000),
+            (Kind::OtherGroup, _) => self.propose("true", false, false, 1_000),
+            (Kind::AuthorApproves, _) => self.propose(&select, false, true, 1_000),
             (Kind::PolicyChanges, _) => {
                 let count = u32::try_from(1 + fault.who % 4).unwrap_or(1);
-                self.setting.budget = Budget { one_zone_at_a_time: fault.who % 3 == 0, ..Budget::of(Share::Count(count)) };
+                self.setting.budget = Budget { one_zone_at_a_time: fault.who.is_multiple_of(3), ..Budget::of(Share::Count(count)) };
             }
             _ => {}
         }
@@ -207,7 +209,6 @@ impl World {
     pub(crate) fn heal(&mut self, number: usize) {
         let Some(fault) = self.faults.get(number).copied() else { return };
         match fault.kind {
-            Kind::ServerCrash | Kind::ServerDiesBeforeAppend | Kind::ServerDiesAfterAppend | Kind::SecondLeader => self.some_server_runs(),
             Kind::ServerClockJumps => {
                 for server in &mut self.servers {
                     server.skew = 0;
@@ -228,14 +229,6 @@ impl World {
                 let at = self.pick_host(fault);
                 self.beat(at, 1_000);
             }
-        }
-    }
-
-    fn some_server_runs(&mut self) {
-        if self.servers.iter().all(|server| !server.up) {
-            let wait = self.draw.within(100, 5_000);
-            let newest = self.servers.len() - 1;
-            self.after(wait, Event::ServerStarts(newest));
         }
     }
 
@@ -264,7 +257,6 @@ impl World {
         // A server whose clock jumped is restarted by people.
         let leader = self.leader();
         self.kill_server(leader);
-        self.after(5_000, Event::ServerStarts(leader));
         self.after(15 * 60_000, Event::Caretaker);
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     draw::Draw,
     faults::Fault,
-    host::{self, Host, Signed, Told, Worked},
+    host::{self, Host, Sight, Signed, Worked},
     oracle::Oracle,
     people::Proposal,
     server::{Database, Server},
@@ -19,6 +19,7 @@ use fother_core::{
     inventory::Labels,
     plan::{Cohort, Plan},
     protocol::{CheckIn, CheckInAnswer, OUTCOMES_MAX, VERSION},
+    rollout::Rollout,
     state::State,
 };
 use std::{
@@ -31,8 +32,11 @@ use std::{
 const HAPPENINGS_MAX: u64 = 2_000_000;
 /// How long a request may take before its host tries again, in milliseconds.
 const TIMEOUT_MS: u64 = 30_000;
-/// How long healed worlds may take to come to an end, in milliseconds.
-const END_WAIT_MS: u64 = 8 * 3_600_000;
+/// How long a healed world may take to come to an end, in milliseconds, beside the time that its hosts take one after the other.
+const END_WAIT_MS: u64 = 4 * 3_600_000;
+
+/// A plan with its cohorts.
+pub type Made = (Plan, BTreeMap<Digest, Cohort>);
 
 /// What a plan does to its hosts.
 #[derive(Clone, Debug)]
@@ -126,7 +130,7 @@ pub struct World {
     pub hosts: Vec<Host>,
     pub(crate) places: BTreeMap<HostId, usize>,
     /// Plans with their cohorts.
-    pub plans: BTreeMap<Digest, Rc<(Plan, BTreeMap<Digest, Cohort>)>>,
+    pub plans: BTreeMap<Digest, Rc<Made>>,
     /// Changes by cohort.
     pub changes: BTreeMap<Digest, Rc<Change>>,
     /// Statements.
@@ -217,11 +221,9 @@ impl World {
         }
         self.schedule(BEGIN + self.setting.busy_ms, Event::HealAll);
         let select = self.group().to_owned();
-        self.propose(&select, false, false);
+        self.propose(&select, false, false, 1_000);
         if self.setting.again {
-            let later = self.proposals.len();
-            self.propose(&select, false, false);
-            self.schedule(BEGIN + self.setting.busy_ms / 2, Event::Person(later));
+            self.propose(&select, false, false, self.setting.busy_ms / 2);
         }
     }
 
@@ -251,7 +253,7 @@ impl World {
 
     pub(crate) fn add_host(&mut self, zone: u8, other: bool) {
         let (ms, random) = self.fresh();
-        let (id, at, content) = (HostId::new(ms, random), self.hosts.len(), self.draw.next() | 2);
+        let (id, at, content) = (HostId::new(ms, random), self.hosts.len(), self.draw.bits() | 2);
         let zone = format!("z{zone}");
         let role = if other { "other" } else { "web" };
         let labels = Labels::from([("zone".to_owned(), zone.clone()), ("role".to_owned(), role.to_owned())]);
@@ -363,14 +365,18 @@ impl World {
 
     /// Runs until everything has ended, a promise is broken, or it takes too long.
     pub fn run(&mut self) {
-        let last = BEGIN + self.setting.busy_ms + END_WAIT_MS;
+        let each = u64::from(self.setting.strategy.soak_s) * 1_000 + self.setting.apply_ms.1 + 120_000;
+        let last = BEGIN + self.setting.busy_ms + END_WAIT_MS + 3 * each * self.setting.zones.len() as u64;
         while let Some(Reverse((at, _, slot))) = self.queue.pop() {
             let Some(event) = self.slots.get_mut(slot).and_then(Option::take) else { continue };
             self.free.push(slot);
             self.now = self.now.max(at);
             self.stats.happenings += 1;
             self.happen(event);
-            if self.violation.is_some() || self.stats.happenings > HAPPENINGS_MAX {
+            if self.stats.happenings > HAPPENINGS_MAX {
+                self.violated("no storm", || format!("more than {HAPPENINGS_MAX} happenings"));
+            }
+            if self.violation.is_some() {
                 break;
             }
             if self.healed && self.is_over() {
@@ -379,7 +385,7 @@ impl World {
             }
             if self.now > last {
                 let running: Vec<String> = self.running();
-                self.violated("every rollout ends", || format!("{} h after all faults: {}", END_WAIT_MS / 3_600_000, running.join("; ")));
+                self.violated("every rollout ends", || running.join("; "));
                 break;
             }
         }
@@ -387,8 +393,18 @@ impl World {
 
     fn is_over(&self) -> bool {
         self.proposals.iter().all(|proposal| proposal.stage == crate::people::Stage::Done)
-            && self.db.state.rollouts.values().all(|rollout| rollout.ended.is_some())
-            && self.hosts.iter().all(|host| host.trouble.gone || (host.queue.jobs.is_empty() && host.queue.reports.is_empty()))
+            && self.db.state.rollouts.values().all(|rollout| rollout.ended.is_some() && !self.works_somewhere(rollout))
+            && self.hosts.iter().all(|host| self.has_left(host) || (host.queue.jobs.is_empty() && host.queue.reports.is_empty()))
+    }
+
+    fn works_somewhere(&self, rollout: &Rollout) -> bool {
+        let reachable = |id: &HostId| self.places.get(id).and_then(|at| self.hosts.get(*at)).is_some_and(|host| !self.has_left(host));
+        rollout.hosts().iter().any(|(host, phase)| phase.is_working() && reachable(host))
+    }
+
+    /// Whether nothing more is expected of a host.
+    pub(crate) fn has_left(&self, host: &Host) -> bool {
+        host.trouble.gone || self.db.state.hosts.get(&host.id).is_none_or(|known| known.retired)
     }
 
     fn happen(&mut self, event: Event) {
@@ -396,11 +412,10 @@ impl World {
             Event::Fault(number) => self.strike(number),
             Event::Heal(number) => self.heal(number),
             Event::Round(at) => {
-                if self.rounds.get(at).copied().flatten().is_some_and(|planned| planned <= self.now)
-                    && let Some(planned) = self.rounds.get_mut(at)
-                {
-                    *planned = None;
-                }
+                let Some(planned) = self.rounds.get_mut(at).filter(|planned| planned.is_some_and(|planned| planned <= self.now)) else {
+                    return;
+                };
+                *planned = None;
                 self.round(at);
                 self.look();
                 if self.servers.get(at).is_some_and(|server| server.up) {
@@ -408,21 +423,26 @@ impl World {
                     self.wake(at, pause);
                 }
             }
-            Event::CheckIn(at) => self.check_in(at),
+            Event::CheckIn(at) if self.hosts.get(at).is_some_and(|host| host.beat.is_some_and(|planned| planned <= self.now)) => {
+                self.check_in(at)
+            }
+            Event::Work(at) if self.hosts.get(at).is_some_and(|host| host.turn.is_some_and(|planned| planned <= self.now)) => {
+                if let Some(host) = self.hosts.get_mut(at) {
+                    host.turn = None;
+                }
+                self.work(at);
+            }
+            // Planned anew since.
+            Event::CheckIn(_) | Event::Work(_) => {}
             Event::Arrives(server, host, number, check_in) => self.arrives(server, host, number, &check_in),
             Event::Answer(host, number, answer) => self.answer(host, number, &answer),
             Event::Replay(host, directive) => {
                 self.take(host, &directive);
                 self.work(host);
             }
-            Event::Work(at) => {
-                if let Some(host) = self.hosts.get_mut(at) {
-                    host.turn = None;
-                }
-                self.work(at);
-            }
             Event::AgentStarts(at) => self.agent_starts(at),
-            Event::ServerStarts(at) => self.start_server(at),
+            Event::ServerStarts(at) if self.servers.get(at).is_some_and(|server| !server.up) => self.start_server(at),
+            Event::ServerStarts(_) => {}
             Event::Person(at) => self.person(at),
             Event::Caretaker => {
                 self.caretaker();
@@ -508,9 +528,12 @@ impl World {
         }
         self.work(at);
         let Some(host) = self.hosts.get(at) else { return };
+        let open = self.db.state.hosts.get(&host.id).map(|known| &known.open).into_iter().flatten();
+        let pending = open.filter_map(|id| self.db.state.directives.get(id)).any(|issued| issued.sequence > host.queue.seen);
         if !host.queue.reports.is_empty() {
             self.beat(at, 1_000);
-        } else if answer.0.next_check_in_s < 20 {
+        } else if pending {
+            // Whoever waits for nothing checks in all the same, and nothing comes of it: see `listen`.
             self.beat(at, beat);
         }
     }
@@ -534,7 +557,7 @@ impl World {
         let mut host = std::mem::replace(place, Host::new(HostId(0), String::new(), 0));
         let reports = host.queue.last_report;
         let mut told = Vec::new();
-        let worked = host.work(now, &self.trust, &*self, apply_ms, &mut told);
+        let worked = host.work(now, Sight { trust: &self.trust, signed: &*self }, apply_ms, &mut told);
         let news = host.queue.last_report != reports;
         if let Some(place) = self.hosts.get_mut(at) {
             *place = host;
