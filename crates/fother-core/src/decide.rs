@@ -1,6 +1,9 @@
 //! Decisions: `(state, command, now) -> events`, pure. What is refused is an error with a hint, never a half-done change.
 
+mod policy;
 mod report;
+
+pub use policy::{apply_policy, approve_policy, loosens, propose_policy};
 
 use crate::{
     Digest, Timestamp,

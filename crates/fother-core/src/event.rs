@@ -275,6 +275,38 @@ pub enum Data {
         /// How.
         end: crate::rollout::End,
     },
+    /// Somebody proposed a policy that loosens the one in force.
+    #[serde(rename = "policy.proposed")]
+    PolicyProposed {
+        /// The new policy.
+        policy: Digest,
+        /// The policy that it was compared with.
+        base: Digest,
+        /// Blob of the statement that approvers sign.
+        statement: Digest,
+        /// The author.
+        author: String,
+        /// The author's SSH signature over the statement.
+        signature: String,
+    },
+    /// A person approved a proposed policy.
+    #[serde(rename = "policy.approved")]
+    PolicyApproved {
+        /// The new policy.
+        policy: Digest,
+        /// The person.
+        person: String,
+        /// The SSH signature.
+        signature: String,
+    },
+    /// A policy is in force from here on.
+    #[serde(rename = "policy.applied")]
+    PolicyApplied {
+        /// The new policy.
+        policy: Digest,
+        /// The one that it replaces.
+        base: Digest,
+    },
     /// It cannot go on for now.
     #[serde(rename = "rollout.blocked")]
     RolloutBlocked {

@@ -228,7 +228,7 @@ pub fn plan(
         budget: group.budget.clone(),
         rollout: group.rollout.clone(),
         window: group.window.clone(),
-        approvals: group.approvals,
+        approvals: group.approvals.required,
         undo_s: group.undo_s,
         excluded: excluded.clone(),
         pins: pins.to_vec(),

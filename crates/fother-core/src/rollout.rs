@@ -503,7 +503,7 @@ mod tests {
             waves: vec![all[..1].to_vec(), all[1..].to_vec()],
             zones: all.iter().enumerate().map(|(n, host)| (*host, if n % 2 == 0 { "a" } else { "b" }.to_owned())).collect(),
             group_size: u32::from(hosts),
-            budget: Budget { unavailable: budget, one_zone_at_a_time: zones },
+            budget: Budget { unavailable: budget, one_zone_at_a_time: zones, per: None, min_healthy: None },
             strategy: Strategy { canary: 1, waves: vec![Share::Percent(100)], soak_s: 1 },
             window: Vec::new(),
             expires: Timestamp(u64::MAX),

@@ -6,6 +6,7 @@ use crate::{
     event::{Data, Event},
     id::{ChangeId, DirectiveId, HostId, RolloutId, TokenId, TransactionId},
     inventory::Labels,
+    policy::proposal::Proposal,
     protocol::{Outcome, Report},
     rehearsal::Verdict,
     rollout::{Absent, Phase, Rollout},
@@ -157,6 +158,10 @@ pub struct State {
     pub changes: BTreeMap<ChangeId, Change>,
     /// Rollouts.
     pub rollouts: BTreeMap<RolloutId, Rollout>,
+    /// The policy in force.
+    pub policy: Option<Digest>,
+    /// Looser policies that wait for approval, by the digest of the policy.
+    pub proposals: BTreeMap<Digest, Proposal>,
     /// Archives.
     pub archives: BTreeMap<String, ArchiveState>,
 }
@@ -167,7 +172,10 @@ impl State {
         self.size = event.seq + 1;
         self.head = self.head.max(event.at);
         match &event.data {
-            Data::ServerStarted { .. } => {}
+            Data::ServerStarted { policy, .. } => self.policy = Some(*policy),
+            Data::PolicyProposed { .. } | Data::PolicyApproved { .. } | Data::PolicyApplied { .. } => {
+                self.fold_policy(&event.data, event.at)
+            }
             Data::TokenCreated { .. }
             | Data::HostEnrolled { .. }
             | Data::InventoryChanged { .. }
@@ -200,6 +208,26 @@ impl State {
             | Data::RollbackStarted { .. }
             | Data::RolloutEnded { .. }
             | Data::RolloutBlocked { .. } => self.fold_rollout(&event.data, event.at),
+        }
+    }
+
+    fn fold_policy(&mut self, data: &Data, at: Timestamp) {
+        match data {
+            Data::PolicyProposed { policy, base, statement, author, .. } => {
+                let new = Proposal { base: *base, statement: *statement, author: author.clone(), at, approvals: BTreeMap::new() };
+                self.proposals.insert(*policy, new);
+            }
+            Data::PolicyApproved { policy, person, signature } => {
+                if let Some(proposal) = self.proposals.get_mut(policy) {
+                    proposal.approvals.insert(person.clone(), signature.clone());
+                }
+            }
+            Data::PolicyApplied { policy, .. } => {
+                self.policy = Some(*policy);
+                // What was compared with another policy can come into force no more.
+                self.proposals.clear();
+            }
+            _ => {}
         }
     }
 

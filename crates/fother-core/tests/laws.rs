@@ -109,7 +109,7 @@ proptest! {
             waves: vec![all[..1].to_vec(), all[1..].to_vec()].into_iter().filter(|wave| !wave.is_empty()).collect(),
             zones: zone.clone(),
             group_size: u32::from(size),
-            budget: Budget { unavailable: Share::Count(budget), one_zone_at_a_time: zones },
+            budget: Budget { unavailable: Share::Count(budget), one_zone_at_a_time: zones, per: None, min_healthy: None },
             strategy: Rules { canary: 1, waves: vec![Share::Percent(100)], soak_s: 1 },
             window: Vec::new(),
             expires: Timestamp(u64::MAX),

@@ -31,7 +31,7 @@ fn with(state: &mut State, n: u64, phases: [Phase; 3], ended: Option<End>) {
         waves: vec![(0..3).map(host).collect()],
         zones: BTreeMap::new(),
         group_size: 3,
-        budget: Budget { unavailable: Share::Count(1), one_zone_at_a_time: false },
+        budget: Budget { unavailable: Share::Count(1), one_zone_at_a_time: false, per: None, min_healthy: None },
         strategy: Strategy { canary: 1, waves: Vec::new(), soak_s: 1 },
         window: Vec::new(),
         expires: Timestamp(u64::MAX),

@@ -57,6 +57,9 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/api/v1/blobs/{hex}", get(blob))
         .route("/api/v1/tokens", post(tokens))
         .route("/api/v1/archives/update", post(update_archives))
+        .route("/api/v1/policy", get(policy).post(apply_policy))
+        .route("/api/v1/policy/author", post(policy_author))
+        .route("/api/v1/policy/{hex}/approve", post(approve_policy))
         .route("/api/v1/resolve", post(resolve))
         .route("/api/v1/plans", post(plans))
         .route("/api/v1/plans/{hex}/rehearse", post(rehearse))
@@ -155,6 +158,34 @@ async fn tokens(Held(engine): Shared, Extension(caller): Extension<Caller>, Json
 
 async fn update_archives(Held(engine): Shared, Extension(caller): Extension<Caller>) -> Data {
     run(move || engine.update_archives(&caller.actor())).await
+}
+
+async fn policy(Held(engine): Shared) -> Data {
+    run(move || engine.policy_in_force()).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Author {
+    key: String,
+}
+
+async fn policy_author(Held(engine): Shared, Json(ask): Json<Author>) -> Data {
+    run(move || Ok(json!({ "author": engine.owner(&ask.key)? }))).await
+}
+
+async fn apply_policy(Held(engine): Shared, Extension(caller): Extension<Caller>, Json(wanted): Json<crate::Wanted>) -> Data {
+    run(move || engine.apply_policy(&caller.actor(), &wanted)).await
+}
+
+async fn approve_policy(
+    Held(engine): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(hex): Path<String>,
+    Json(ask): Json<Approve>,
+) -> Data {
+    let policy = digest(&hex)?;
+    run(move || engine.approve_policy(&caller.actor(), policy, &ask.signature)).await
 }
 
 #[derive(Deserialize)]

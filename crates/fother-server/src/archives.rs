@@ -170,7 +170,7 @@ impl Engine {
     /// Brings every archive of the policy up to date; each on its own, a refusal of one does not stop the others.
     pub(crate) fn update_archives(&self, actor: &str) -> Result<Updated, Error> {
         let mut updated = Updated::default();
-        for (name, archive) in &self.policy.archive {
+        for (name, archive) in &self.policy().archive {
             let known = self.state().archives.get(name).cloned();
             match self.archives.update(archive, known.as_ref().and_then(|known| known.date), self.clock.now()) {
                 Ok(snapshot) => {
@@ -210,10 +210,11 @@ impl Engine {
             Err(error) => error,
         };
         if let PackageError::Refused(why) = &error {
+            let policy = self.policy();
             let theirs = |archive: &&String| {
-                self.policy.archive.get(*archive).is_some_and(|archive| archive.uri == offer.uri && archive.suite == offer.suite)
+                policy.archive.get(*archive).is_some_and(|archive| archive.uri == offer.uri && archive.suite == offer.suite)
             };
-            for archive in self.policy.archive.keys().filter(theirs) {
+            for archive in policy.archive.keys().filter(theirs) {
                 self.refuse_archive(actor, archive, why)?;
             }
         }
@@ -224,7 +225,7 @@ impl Engine {
     pub(crate) fn snapshots(&self) -> Result<Vec<Snapshot>, Error> {
         let state = self.state();
         let mut all = Vec::new();
-        for name in self.policy.archive.keys() {
+        for name in self.policy().archive.keys() {
             let hint = "run `fother archive update`, and see its reasons";
             if let Some(why) = state.archives.get(name).and_then(|archive| archive.refused.as_ref()) {
                 return refuse("archive-refused", format!("the archive {name} is not trusted at present: {why}"), hint);

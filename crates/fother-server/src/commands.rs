@@ -96,8 +96,9 @@ impl Engine {
     }
 
     fn members<'a>(&self, state: &'a State, group: &str) -> Result<Vec<(HostId, &'a Host)>, Error> {
-        let Some(group) = self.policy.group.get(group) else {
-            let known: Vec<&str> = self.policy.group.keys().map(String::as_str).collect();
+        let policy = self.policy();
+        let Some(group) = policy.group.get(group) else {
+            let known: Vec<&str> = policy.group.keys().map(String::as_str).collect();
             let what = plan::Error::NoGroup(group.to_owned()).to_string();
             return refuse("unknown-group", what, format!("known: {}; groups are declared in the policy file", known.join(", ")));
         };
@@ -148,7 +149,7 @@ impl Engine {
             hosts.push(PlanHost { id, labels: host.labels.clone(), resolution });
         }
         let closes = self.acquire(actor, &snapshots, &hosts, &installed)?;
-        let planned = plan::plan(&self.policy, group, &hosts, &archives::pins(&snapshots), &closes, excluded)
+        let planned = plan::plan(&self.policy(), group, &hosts, &archives::pins(&snapshots), &closes, excluded)
             .map_err(|error| Error::Input(error.to_string()))?;
         for cohort in planned.cohorts.values() {
             self.put(kind::COHORT, cohort)?;
@@ -270,7 +271,8 @@ impl Engine {
         if name == "always" {
             return Ok(Vec::new());
         }
-        let Some(window) = self.policy.window.get(name) else {
+        let policy = self.policy();
+        let Some(window) = policy.window.get(name) else {
             return refuse("unknown-window", format!("there is no window `{name}` any more"), "plan again under the present policy");
         };
         window::intervals(window, now, WINDOW_DAYS).map_err(|error| Error::Input(format!("window {name}: {error}")))

@@ -14,6 +14,7 @@ mod fleet;
 mod identity;
 mod orders;
 mod page;
+mod policies;
 mod problem;
 mod reconcile;
 mod serve;
@@ -28,6 +29,7 @@ pub use commands::{Asked, Draft, Made, Submit};
 pub use error::Error;
 pub use identity::{Identity, LOG_ORIGIN, SERVER_NAME};
 pub use orders::{DIRECTIVE_LIFE, LOST_AFTER};
+pub use policies::{Became, InForce, Proposed, Wanted};
 pub use sole::unserved;
 
 use engine::Engine;
@@ -54,7 +56,7 @@ pub struct ServerOptions {
     pub run_dir: PathBuf,
     /// Archive files, by hash.
     pub cache_dir: PathBuf,
-    /// The policy.
+    /// The policy: in force from the first start on; at later starts what tightens the one in force.
     pub policy: Policy,
     /// Who may author and approve; hosts decide by their own file all the same.
     pub approvers: Trust,

@@ -3,10 +3,12 @@
 mod compare;
 mod feeds;
 mod fleet;
+mod policy;
 
 pub use compare::{Diff, Reconcile};
 pub use feeds::Feeds;
 pub use fleet::{Archive, Change, Host, Log, Plan, Rollout};
+pub use policy::Policy;
 
 use crate::{output::Wanted, sure::Sure};
 use clap::{Parser, Subcommand};
@@ -80,6 +82,9 @@ pub enum Command {
     /// Archives that updates come from.
     #[command(subcommand, after_help = "Examples:\n  fother archive update\n  fother archive ls")]
     Archive(Archive),
+    /// The policy: files that a team keeps and reviews.
+    #[command(subcommand, after_help = "Examples:\n  fother policy check\n  fother policy diff\n  fother policy apply --dry-run")]
+    Policy(Policy),
     /// Plans: exact, pinned by digest.
     #[command(subcommand, after_help = "Examples:\n  fother plan new web\n  fother plan show 1f0c")]
     Plan(Plan),
@@ -237,7 +242,7 @@ pub struct Serve {
     /// Verified packages and indexes.
     #[arg(long, default_value = "/var/cache/fother/server")]
     pub cache_dir: PathBuf,
-    /// Policy file.
+    /// Policy: its directory, or `fother.toml` in it; `policies/*.toml` beside it belong to it.
     #[arg(long, default_value = "/etc/fother/fother.toml")]
     pub policy: PathBuf,
     /// Who may author and approve.

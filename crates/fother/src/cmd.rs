@@ -14,6 +14,7 @@ mod lab;
 mod log;
 mod opened;
 mod plan;
+mod policy;
 mod reconcile;
 mod rehearse;
 mod rollout;
@@ -70,6 +71,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Status => status::run(&context),
         Command::Host(verb) => host::run(&context, verb),
         Command::Archive(verb) => archive::run(&context, verb),
+        Command::Policy(verb) => policy::run(&context, &verb),
         Command::Plan(verb) => plan::run(&context, verb),
         Command::Change(verb) => change::run(&context, verb),
         Command::Rollout(verb) => rollout::run(&context, verb),

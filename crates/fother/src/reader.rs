@@ -102,6 +102,7 @@ pub fn allowed(command: &Command) -> Option<Allowed> {
         | Command::Status
         | Command::Host(_)
         | Command::Archive(_)
+        | Command::Policy(_)
         | Command::Plan(_)
         | Command::Change(_)
         | Command::Rollout(_)

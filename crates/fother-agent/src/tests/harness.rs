@@ -332,7 +332,7 @@ impl Bench {
             group: "web".to_owned(),
             select: "true".to_owned(),
             policy,
-            budget: Budget { unavailable: Share::Count(1), one_zone_at_a_time: false },
+            budget: Budget { unavailable: Share::Count(1), one_zone_at_a_time: false, per: None, min_healthy: None },
             rollout: Strategy { canary: 1, waves: Vec::new(), soak_s: 5 },
             window: "always".to_owned(),
             approvals: 1,
