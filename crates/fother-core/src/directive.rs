@@ -170,6 +170,9 @@ pub enum Refused {
         /// The host's clock.
         now: Timestamp,
     },
+    /// The server asked that nothing new begins before this host had begun.
+    #[error("stopped before it began; nothing was changed")]
+    Withdrawn,
     /// Genuine, but this host does not act on it: archives that do not verify, altered files, no such transaction, observing only.
     #[error("{why}")]
     Host {

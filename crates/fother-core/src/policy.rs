@@ -102,6 +102,15 @@ impl Share {
             Self::Percent(percent) => (total * usize::from(percent) / 100).max(1),
         }
     }
+
+    /// Hosts out of `total` that a quorum needs: a percentage rounds up.
+    #[must_use]
+    pub fn quorum(self, total: usize) -> usize {
+        match self {
+            Self::Count(count) => count as usize,
+            Self::Percent(percent) => (total * usize::from(percent)).div_ceil(100),
+        }
+    }
 }
 
 impl Serialize for Share {
@@ -146,11 +155,14 @@ impl JsonSchema for Share {
     }
 }
 
-/// What a budget is counted over besides the whole group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Over what a disruption budget is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Per {
-    /// The share holds in each zone for itself: hosts of a zone, as the label `zone` says.
+    /// The whole group.
+    #[default]
+    Group,
+    /// Each zone of the group by itself.
     Zone,
 }
 
@@ -158,17 +170,38 @@ pub enum Per {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
-    /// Counted over the whole group.
+    /// Hosts that may be unavailable, of what `per` says.
     pub unavailable: Share,
     /// Hosts of one zone only at any time.
     #[serde(default)]
     pub one_zone_at_a_time: bool,
-    /// Whether the share holds in each zone for itself, too.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub per: Option<Per>,
-    /// So many hosts stay healthy whatever the share says (a quorum): beats the one host that a percentage always allows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Over what `unavailable` is counted.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub per: Per,
+    /// Hosts of the group that must stay healthy, a percentage rounded up. It beats the one host that a percentage always allows.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub min_healthy: Option<Share>,
+}
+
+impl Budget {
+    /// So many of the whole group, without further conditions.
+    #[must_use]
+    pub fn of(unavailable: Share) -> Self {
+        Self { unavailable, one_zone_at_a_time: false, per: Per::Group, min_healthy: None }
+    }
+}
+
+/// How far a failed gate puts hosts back that were fine themselves; the host that failed is always put back by its own agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum GoBack {
+    /// None of them.
+    #[default]
+    Host,
+    /// Those of the wave that failed.
+    Wave,
+    /// All of the rollout.
+    Rollout,
 }
 
 /// Canary, waves and soak.
@@ -182,6 +215,27 @@ pub struct Strategy {
     /// How long a host must stay healthy after its transaction, in seconds; written `soak = "15m"`, too.
     #[serde(alias = "soak", deserialize_with = "span::seconds")]
     pub soak_s: u32,
+    /// After the canary zone after zone, in the order of their names; the shares then count within each zone.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub by_zone: bool,
+    /// How often a host that was put back exactly is tried again before it counts as failed; never in the canary.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retries: u32,
+    /// What a failed gate puts back.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_failure: GoBack,
+}
+
+impl Strategy {
+    /// Canary, waves and soak without anything else.
+    #[must_use]
+    pub fn of(canary: u32, waves: Vec<Share>, soak_s: u32) -> Self {
+        Self { canary, waves, soak_s, by_zone: false, retries: 0, on_failure: GoBack::Host }
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What to do with configuration files that both the administrator and the package changed.

@@ -54,6 +54,7 @@ fn refused(why: &Refused) -> Refused {
         | Refused::OtherHost { .. }
         | Refused::Replayed { .. }
         | Refused::Expired { .. }
+        | Refused::Withdrawn
         | Refused::FromTheFuture { .. }) => other.clone(),
     }
 }

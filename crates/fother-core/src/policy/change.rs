@@ -5,7 +5,7 @@
 
 mod items;
 
-use super::{Group, Policy, Share, approvals::Approvals, selects, span::written};
+use super::{GoBack, Group, Per, Policy, Share, approvals::Approvals, selects, span::written};
 use crate::{id::HostId, inventory::Labels};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -232,8 +232,12 @@ impl Found<'_> {
             self.of(name, "budget.one_zone_at_a_time", what.to_owned(), less(&old.one_zone_at_a_time, &new.one_zone_at_a_time));
         }
         if old.per != new.per {
-            let what = if new.per.is_some() { "the budget holds in each zone, too" } else { "the budget holds over all zones only" };
-            self.of(name, "budget.per", what.to_owned(), less(&old.per.is_some(), &new.per.is_some()));
+            let what = match new.per {
+                Per::Group => "the budget counts over the group instead of each zone",
+                Per::Zone => "the budget counts in each zone instead of over the group",
+            };
+            // The same share of each zone is more or fewer hosts, as zones are: neither is within the other.
+            self.of(name, "budget.per", what.to_owned(), Effect::Loosens);
         }
         if old.min_healthy != new.min_healthy {
             let word = |share: Option<Share>| share.map_or_else(|| "none".to_owned(), said);
@@ -273,6 +277,23 @@ impl Found<'_> {
         if old.soak_s != new.soak_s {
             let what = format!("soak {} → {}", written(old.soak_s.into()), written(new.soak_s.into()));
             self.of(name, "rollout.soak_s", what, less(&old.soak_s, &new.soak_s));
+        }
+        if old.by_zone != new.by_zone {
+            let what = if new.by_zone { "zone after zone" } else { "all zones together" };
+            self.of(name, "rollout.by_zone", what.to_owned(), less(&old.by_zone, &new.by_zone));
+        }
+        if old.retries != new.retries {
+            let what = format!("a host is tried again {} → {} times", old.retries, new.retries);
+            self.of(name, "rollout.retries", what, more(&old.retries, &new.retries));
+        }
+        if old.on_failure != new.on_failure {
+            let word = |back| match back {
+                GoBack::Host => "the host that failed",
+                GoBack::Wave => "its wave",
+                GoBack::Rollout => "the rollout",
+            };
+            let what = format!("a failed gate puts back {} instead of {}", word(new.on_failure), word(old.on_failure));
+            self.of(name, "rollout.on_failure", what, less(&old.on_failure, &new.on_failure));
         }
     }
 
