@@ -3,7 +3,7 @@
 mod policy;
 mod report;
 
-pub use policy::{apply_policy, approve_policy, loosens, propose_policy};
+pub use policy::{apply_policy, approve_policy, clear_update, loosens, propose_policy};
 
 use crate::{
     Digest, Timestamp,
@@ -138,6 +138,8 @@ pub fn create_plan(planned: &Planned, digest: Digest) -> Result<Vec<Data>, Refus
         hosts: u32::try_from(members.len()).unwrap_or(u32::MAX),
         approvals: planned.plan.approvals,
         excluded: planned.plan.excluded.clone(),
+        emergency: planned.plan.terms.emergency.clone(),
+        approvers: planned.plan.terms.approvers.clone(),
     }];
     for some in members.chunks(MEMBERS_MAX) {
         let mut cohorts: BTreeMap<Digest, Vec<HostId>> = BTreeMap::new();
@@ -292,6 +294,7 @@ pub fn approve(state: &State, trust: &Trust, id: ChangeId, bytes: &[u8], signatu
             return refuse("bad-signature", why, "sign the statement of `fother change show` with a key from the approvers file");
         }
     };
+    policy::asked(state, statement.plan, &signer.person)?;
     Ok(Data::ChangeApproved { change: id, person: signer.person, signature: signature.to_owned() })
 }
 

@@ -7,7 +7,7 @@ use crate::{
     protocol::Report,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Version of the event form.
 pub const VERSION: u32 = 1;
@@ -174,6 +174,12 @@ pub enum Data {
         approvals: u32,
         /// Updates left out, with the reason.
         excluded: BTreeMap<String, String>,
+        /// The emergency path that it takes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        emergency: Option<String>,
+        /// People whose approvals count; everybody's where none is named.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        approvers: BTreeSet<String>,
     },
     /// Hosts of a plan that was just made, at most [`crate::plan::MEMBERS_MAX`] of them.
     #[serde(rename = "plan.members")]
@@ -306,6 +312,18 @@ pub enum Data {
         rollout: RolloutId,
         /// How.
         end: crate::rollout::End,
+    },
+    /// A person lets an update be planned again that was rolled back.
+    #[serde(rename = "update.cleared")]
+    UpdateCleared {
+        /// The group.
+        group: String,
+        /// Source package.
+        source: String,
+        /// The version that was rolled back.
+        version: String,
+        /// Why, for people.
+        reason: String,
     },
     /// Somebody proposed a policy that loosens the one in force.
     #[serde(rename = "policy.proposed")]

@@ -1,9 +1,11 @@
 //! What a team decides once and keeps in files: checks, groups, windows, budgets, rollout strategies, approvals.
 //!
-//! [`read`] reads the files, [`schema`] describes them to editors. What follows from a policy is decided in [`baseline`] and [`freeze`].
+//! [`read`] reads the files, [`schema`] describes them to editors. What follows from a policy is decided in [`admission`], [`baseline`] and [`calendar`].
 
+pub mod admission;
 pub mod approvals;
 pub mod baseline;
+pub mod calendar;
 pub mod change;
 mod check;
 pub mod emergency;

@@ -61,10 +61,14 @@ pub struct Host {
     pub rollout: Option<RolloutId>,
     /// Its directives without a final outcome; of one transaction the newest only.
     pub open: BTreeSet<DirectiveId>,
+    /// How long its last transactions took, in ms, newest last, at most [`HISTORY_KEPT`].
+    pub apply_ms: Vec<u64>,
     /// Refusals that it reported, newest last, at most [`REFUSALS_KEPT`].
     pub refusals: Vec<String>,
 }
 
+/// Times of transactions kept per host.
+pub const HISTORY_KEPT: usize = 5;
 /// Refusals kept per host.
 pub const REFUSALS_KEPT: usize = 16;
 
@@ -136,6 +140,10 @@ pub struct PlanState {
     pub approvals: u32,
     /// Updates left out.
     pub excluded: BTreeMap<String, String>,
+    /// The emergency path that it takes.
+    pub emergency: Option<String>,
+    /// People whose approvals count; everybody's where none is named.
+    pub approvers: BTreeSet<String>,
     /// When it was made.
     pub created: Timestamp,
 }
@@ -182,6 +190,8 @@ pub struct State {
     pub changes: BTreeMap<ChangeId, Change>,
     /// Rollouts.
     pub rollouts: BTreeMap<RolloutId, Rollout>,
+    /// Updates that may be planned again although they were rolled back: group, source package, version.
+    pub cleared: BTreeSet<(String, String, String)>,
     /// The policy in force.
     pub policy: Option<Digest>,
     /// Looser policies that wait for approval, by the digest of the policy.
@@ -240,6 +250,9 @@ impl State {
             | Data::HostSkipped { .. }
             | Data::RolloutEnded { .. }
             | Data::RolloutBlocked { .. } => self.fold_rollout(&event.data, event.at),
+            Data::UpdateCleared { group, source, version, .. } => {
+                self.cleared.insert((group.clone(), source.clone(), version.clone()));
+            }
             Data::FleetStopped { reason } => self.stopped = Some(reason.clone()),
             Data::FleetResumed {} => self.stopped = None,
         }
@@ -290,6 +303,7 @@ impl State {
                     retired: false,
                     rollout: None,
                     open: BTreeSet::new(),
+                    apply_ms: Vec::new(),
                     refusals: Vec::new(),
                 };
                 self.hosts.insert(*host, new);
@@ -434,6 +448,9 @@ impl State {
             let extra = host.refusals.len().saturating_sub(REFUSALS_KEPT);
             host.refusals.drain(..extra);
         }
+        if let Outcome::Applied { apply_ms, .. } = &report.outcome {
+            crate::predict::remember(&mut host.apply_ms, *apply_ms);
+        }
         if let Outcome::Resolved { resolution, base } = &report.outcome {
             host.resolution = Some((*resolution, *base));
         }
@@ -456,13 +473,15 @@ impl State {
 
     fn fold_change(&mut self, data: &Data, at: Timestamp) {
         match data {
-            Data::PlanCreated { plan, group, hosts, approvals, excluded } => {
+            Data::PlanCreated { plan, group, hosts, approvals, excluded, emergency, approvers } => {
                 let new = PlanState {
                     group: group.clone(),
                     hosts: *hosts,
                     cohorts: BTreeMap::new(),
                     approvals: *approvals,
                     excluded: excluded.clone(),
+                    emergency: emergency.clone(),
+                    approvers: approvers.clone(),
                     created: at,
                 };
                 self.plans.entry(*plan).or_insert(new);

@@ -145,7 +145,7 @@ fn what_was_written_is_shown_with_what_was_meant() {
 fn each_mistake_has_its_place_and_its_words() {
     for (from, to, place, words) in [
         ("[group.web]", "[gruop.web]", "fother.toml:2:2:", "there is no section `gruop`"),
-        ("per = \"zone\"", "per = \"rack\"", "fother.toml:6:42:", "group.web.budget.per: `rack` is none of zone"),
+        ("per = \"zone\"", "per = \"rack\"", "fother.toml:6:42:", "group.web.budget.per: `rack` is none of group, zone"),
         (
             "unavailable = \"20%\"",
             "unavailable = 0.2",

@@ -2,12 +2,10 @@
 
 use crate::{
     Error,
-    engine::{Engine, lock},
+    engine::{Closed, Engine, lock},
     error::refuse,
 };
-use fother_core::{
-    Digest, Timestamp, directive::IndexPin, event::Data, inventory::Closes, inventory::Source, package::Offer, policy, version::Version,
-};
+use fother_core::{Digest, Timestamp, directive::IndexPin, event::Data, inventory::Source, package::Offer, policy, version::Version};
 use fother_feeds::{
     acquire,
     archive::{self, ArchiveError, Snapshot},
@@ -238,9 +236,9 @@ impl Engine {
         Ok(all)
     }
 
-    /// CVEs that a cached package closes for those who have `from`; nothing where its changelog cannot be read, which is logged.
+    /// What a cached package closes for those who have `from`; nothing where its changelog cannot be read, which is logged.
     /// Read once per package and version: a changelog lies at the end of what must be unpacked to reach it.
-    pub(crate) fn closes(&self, package: &Path, (name, sha256): (&str, Digest), from: &Version) -> Vec<Closes> {
+    pub(crate) fn closes(&self, package: &Path, (name, sha256): (&str, Digest), from: &Version) -> Closed {
         let key = (sha256, from.as_str().to_owned());
         if let Some(known) = lock(&self.closes).get(&key) {
             return known.clone();
@@ -250,16 +248,21 @@ impl Engine {
             .and_then(|file| changelog::closes(file, name, Some(from)).map_err(|error| error.to_string()));
         match facts {
             Ok(facts) => {
+                let day = |text: &str| format!("{text}T00:00:00Z").parse::<Timestamp>().ok();
+                // Each is dated by the oldest entry that names it: naming it again publishes nothing.
+                let fixes = facts.closes.iter().filter_map(|one| day(one.evidence.rsplit_once(" of ")?.1)).max();
+                let published = fixes.or_else(|| day(facts.published.as_deref()?));
+                let closed = Closed { closes: facts.closes, published };
                 let mut known = lock(&self.closes);
                 if known.len() >= CLOSES_MAX {
                     known.clear();
                 }
-                known.insert(key, facts.closes.clone());
-                facts.closes
+                known.insert(key, closed.clone());
+                closed
             }
             Err(why) => {
                 tracing::info!(why, "what this update closes is unknown");
-                Vec::new()
+                Closed::default()
             }
         }
     }

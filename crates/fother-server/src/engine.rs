@@ -60,6 +60,13 @@ pub(crate) struct Heard {
     pub(crate) bytes: u64,
 }
 
+/// What a package closes for those who have an older one, and the day on which the newest fix in it was published first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Closed {
+    pub(crate) closes: Vec<Closes>,
+    pub(crate) published: Option<Timestamp>,
+}
+
 /// The whole server without its doors.
 pub(crate) struct Engine {
     pub(crate) store: Store,
@@ -71,7 +78,7 @@ pub(crate) struct Engine {
     pub(crate) started: Timestamp,
     pub(crate) heard: Mutex<BTreeMap<HostId, Heard>>,
     /// What packages close, by their digest and the version before: only remembered, read again after a start.
-    pub(crate) closes: Mutex<BTreeMap<(Digest, String), Vec<Closes>>>,
+    pub(crate) closes: Mutex<BTreeMap<(Digest, String), Closed>>,
     pub(crate) fleet: Fleet,
     fence: u64,
     /// Whether another server has taken the log over.

@@ -6,6 +6,7 @@
 mod agents;
 mod api;
 mod archives;
+mod baselines;
 mod clock;
 mod commands;
 mod engine;

@@ -8,7 +8,7 @@ mod policy;
 pub use compare::{Diff, Reconcile};
 pub use feeds::Feeds;
 pub use fleet::{Archive, Change, Host, Log, Plan, Rollout};
-pub use policy::Policy;
+pub use policy::{Policy, Window};
 
 use crate::{output::Wanted, sure::Sure};
 use clap::{Parser, Subcommand};
@@ -85,6 +85,9 @@ pub enum Command {
     /// The policy: files that a team keeps and reviews.
     #[command(subcommand, after_help = "Examples:\n  fother policy check\n  fother policy diff\n  fother policy apply --dry-run")]
     Policy(Policy),
+    /// Maintenance windows: when they open.
+    #[command(subcommand, after_help = "Examples:\n  fother window show sunday-night --next 10\n  fother window ls")]
+    Window(Window),
     /// Plans: exact, pinned by digest.
     #[command(subcommand, after_help = "Examples:\n  fother plan new web\n  fother plan show 1f0c")]
     Plan(Plan),

@@ -23,6 +23,7 @@ mod serve;
 mod sign;
 mod status;
 mod vex;
+mod window;
 
 use crate::{
     cli::{Cli, Command},
@@ -58,6 +59,9 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
     if cli.format.is_for_findings() && !compares && !matches!(cli.command, Command::Scan(_)) {
         return Err(Failure::new(USAGE, "only `fother scan` has findings to print in this form", "use --format table or json"));
     }
+    if cli.format == Wanted::Ics && !matches!(cli.command, Command::Window(_)) {
+        return Err(Failure::new(USAGE, "only `fother window` has appointments to print as iCalendar", "use --format table or json"));
+    }
     let context = Context { format: cli.format.plain(), wanted: cli.format, run_dir: cli.run_dir };
     match cli.command {
         Command::Scan(arguments) => scan::run(&context, &arguments),
@@ -72,6 +76,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Host(verb) => host::run(&context, verb),
         Command::Archive(verb) => archive::run(&context, verb),
         Command::Policy(verb) => policy::run(&context, &verb),
+        Command::Window(verb) => window::run(&context, &verb),
         Command::Plan(verb) => plan::run(&context, verb),
         Command::Change(verb) => change::run(&context, verb),
         Command::Rollout(verb) => rollout::run(&context, verb),

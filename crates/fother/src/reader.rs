@@ -103,6 +103,7 @@ pub fn allowed(command: &Command) -> Option<Allowed> {
         | Command::Host(_)
         | Command::Archive(_)
         | Command::Policy(_)
+        | Command::Window(_)
         | Command::Plan(_)
         | Command::Change(_)
         | Command::Rollout(_)

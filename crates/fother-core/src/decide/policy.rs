@@ -7,6 +7,7 @@ use crate::{
     event::Data,
     policy::{
         Policy,
+        baseline::RolledBack,
         change::{Demand, Difference, Effect, demands, differences, unmet},
         proposal::{AUTHOR_NAMESPACE, LOOSENS_MAX, NAMESPACE, Statement},
     },
@@ -140,4 +141,48 @@ pub fn approve_policy(
         events.push(Data::PolicyApplied { policy: new.1, base: statement.base });
     }
     Ok(events)
+}
+
+/// Whether this person's approval counts for a plan.
+///
+/// # Errors
+/// Somebody whom the policy does not name.
+pub(super) fn asked(state: &State, plan: Digest, person: &str) -> Result<(), Refusal> {
+    let asked = state.plans.get(&plan).map(|plan| &plan.approvers).filter(|asked| !asked.is_empty());
+    match asked {
+        Some(asked) if !asked.contains(person) => refuse(
+            "not-asked",
+            format!("{person} is none of those whose approval counts for this group"),
+            format!("ask one of {}", asked.iter().cloned().collect::<Vec<_>>().join(", ")),
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Lets an update be planned again that was rolled back; no event where it may be already.
+///
+/// # Errors
+/// Nothing of that name was rolled back in the group; no reason.
+pub fn clear_update(
+    state: &State,
+    rolled_back: &RolledBack,
+    (group, source, version): (&str, &str, &str),
+    reason: &str,
+) -> Result<Vec<Data>, Refusal> {
+    if reason.trim().is_empty() {
+        return refuse("no-reason", "a reason is needed: it stays in the log", "say what was mended");
+    }
+    if state.cleared.contains(&(group.to_owned(), source.to_owned(), version.to_owned())) {
+        return Ok(Vec::new());
+    }
+    if !rolled_back.contains_key(&(source.to_owned(), version.to_owned())) {
+        let what = format!("{source} {version} is not held back in group {group}");
+        return refuse("not-held", what, "see what `fother plan new` leaves out");
+    }
+    Ok(vec![Data::UpdateCleared {
+        group: group.to_owned(),
+        source: source.to_owned(),
+        version: version.to_owned(),
+        reason: crate::text::printable(reason, 500),
+    }])
 }

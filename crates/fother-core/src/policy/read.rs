@@ -61,11 +61,20 @@ pub fn read(sources: &[Source<'_>]) -> Result<Policy, PolicyError> {
         faults.extend(errors.iter().map(|error| said(source, error, String::new())));
         declare(sources, file, table.into_inner(), &shape, &mut entries, &mut faults);
     }
+    faults.dedup();
+    // Where a line is no TOML, what else is wrong with it follows from that.
+    let broken: BTreeSet<(String, usize)> = faults.iter().map(|fault| (fault.file.clone(), fault.line)).collect();
+    let known = faults.len();
     let policy = typed(sources, &entries, &shape, &mut faults);
     for trouble in check::check(&policy, &names(&entries)) {
         let (file, span) = place(&entries, &trouble.path);
         faults.push(fault(&sources[file], span, trouble.path.join("."), trouble.what, trouble.meant));
     }
+    let mut at = 0;
+    faults.retain(|fault| {
+        at += 1;
+        at <= known || !broken.contains(&(fault.file.clone(), fault.line))
+    });
     faults.truncate(FAULTS_MAX);
     if faults.is_empty() { Ok(policy) } else { Err(PolicyError(faults)) }
 }

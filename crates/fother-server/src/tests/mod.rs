@@ -2,6 +2,7 @@
 
 mod affected;
 mod archives;
+mod baselines;
 mod door;
 mod fleet;
 mod kill;

@@ -4,6 +4,38 @@ use crate::sure::Sure;
 use clap::Subcommand;
 use std::path::PathBuf;
 
+/// `fother window …`.
+#[derive(Debug, Subcommand)]
+pub enum Window {
+    /// When a window of the policy files opens next, in UTC and on its own clocks; needs no server.
+    #[command(
+        after_help = "Examples:\n  fother window show sunday-night --next 10\n  fother window show sunday-night --format ics > windows.ics\n  fother window show sunday-night --group web    # without the freezes that stop the group"
+    )]
+    Show {
+        /// Its name.
+        name: String,
+        /// So many openings.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=400))]
+        next: u16,
+        /// Without the freezes that stop this group.
+        #[arg(long)]
+        group: Option<String>,
+        /// Counted from this moment on, RFC 3339; now if left out.
+        #[arg(long)]
+        from: Option<String>,
+        /// Directory with `fother.toml` and `policies/*.toml`, or the file.
+        #[arg(long, default_value = ".")]
+        policy: PathBuf,
+    },
+    /// All windows of the policy files, and when each opens next.
+    #[command(after_help = "Example:\n  fother window ls --policy ops/fother")]
+    Ls {
+        /// Directory with `fother.toml` and `policies/*.toml`, or the file.
+        #[arg(long, default_value = ".")]
+        policy: PathBuf,
+    },
+}
+
 /// `fother policy …`.
 #[derive(Debug, Subcommand)]
 pub enum Policy {

@@ -23,6 +23,8 @@ use std::{
 
 /// Longest wait for hosts to resolve.
 const RESOLVE_WAIT: Duration = Duration::from_secs(5 * 60);
+/// What is left out may bring other updates in: how often that is looked at.
+const BASELINE_ROUNDS_MAX: usize = 4;
 /// Longest wait for rehearsals; a bisection rehearses several times.
 const REHEARSE_WAIT: Duration = Duration::from_secs(60 * 60);
 
@@ -30,11 +32,13 @@ const REHEARSE_WAIT: Duration = Duration::from_secs(60 * 60);
 pub fn run(context: &Context, verb: Plan) -> Result<u8, Failure> {
     let client = context.client()?;
     match verb {
-        Plan::New { group, exclude, because, due_within, risk, db, exposed, sure } => {
+        Plan::New { group, exclude, because, due_within, risk, db, exposed, emergency, sure } => {
             if !sure.go(&format!("let the hosts of group {group} resolve, and make a plan")) {
                 return Ok(FINE);
             }
-            let mut digest = new(&client, &group, &exclude, &because)?;
+            let path = emergency.as_deref();
+            let mine: BTreeMap<String, String> = exclude.iter().map(|source| (source.clone(), because.clone())).collect();
+            let mut digest = by(&client, &group, &mine, path)?;
             let wish = due_within.map(|days| Wish::DueWithin(days.0)).or(risk.map(|share| Wish::Risk(share.0)));
             if let Some(wish) = wish {
                 let queue = queue::of(&client, digest, findings::database(db.as_deref(), context, None)?.as_ref(), exposed.as_deref())?;
@@ -42,8 +46,7 @@ pub fn run(context: &Context, verb: Plan) -> Result<u8, Failure> {
                 if chosen.taken.is_empty() {
                     return Err(Failure::new(NO, "no update is what was asked for", "see the whole plan with `fother plan show`"));
                 }
-                let mine = exclude.iter().map(|source| (source.clone(), because.clone()));
-                digest = without(&client, &group, &mine.chain(chosen.left).collect())?;
+                digest = by(&client, &group, &mine.into_iter().chain(chosen.left).collect(), path)?;
             }
             show(context, &client, digest)
         }
@@ -60,6 +63,13 @@ pub fn run(context: &Context, verb: Plan) -> Result<u8, Failure> {
                 Verdict::Unknown => UNKNOWN,
             })
         }
+        Plan::Clear { group, source, version, reason, sure } => {
+            if sure.go(&format!("let {source} {version} be planned again in group {group}")) {
+                let ask = json!({"group": group, "source": source, "version": version, "reason": reason});
+                let _: Value = client.post("/api/v1/updates/clear", &ask)?;
+            }
+            Ok(FINE)
+        }
         Plan::Show { plan } => {
             let digest = find(&client, &plan)?;
             show(context, &client, digest)
@@ -70,21 +80,36 @@ pub fn run(context: &Context, verb: Plan) -> Result<u8, Failure> {
 
 /// Lets the group's hosts resolve, then makes the plan.
 pub fn new(client: &Client, group: &str, exclude: &[String], because: &str) -> Result<Digest, Failure> {
-    without(client, group, &exclude.iter().map(|source| (source.clone(), because.to_owned())).collect())
+    by(client, group, &exclude.iter().map(|source| (source.clone(), because.to_owned())).collect(), None)
 }
 
-/// The same, with a reason for each source package that is left out.
-pub fn without(client: &Client, group: &str, excluded: &BTreeMap<String, String>) -> Result<Digest, Failure> {
-    let exclude: Vec<&String> = excluded.keys().collect();
-    let asked: Value = client.post("/api/v1/resolve", &json!({"group": group, "exclude": exclude}))?;
-    let ids: Vec<String> = asked["directives"].as_array().into_iter().flatten().map(text).collect();
-    eprintln!("{} hosts resolve…", ids.len());
-    wait_for(client, &ids, RESOLVE_WAIT)?;
-    let made: Value = client.post("/api/v1/plans", &json!({"group": group, "exclude": excluded}))?;
+/// The same, with a reason for each source package that is left out, by an emergency path where one is named. What the policy leaves
+/// out is left out, too: the hosts resolve again without it.
+fn by(client: &Client, group: &str, excluded: &BTreeMap<String, String>, emergency: Option<&str>) -> Result<Digest, Failure> {
+    resolve(client, group, excluded)?;
+    let mut excluded = excluded.clone();
+    for _ in 0..BASELINE_ROUNDS_MAX {
+        let left: BTreeMap<String, String> = client.post("/api/v1/baseline", &json!({"group": group, "emergency": emergency}))?;
+        if left.is_empty() {
+            break;
+        }
+        left.iter().for_each(|(source, why)| eprintln!("left out: {source}: {}", fother_core::text::printable(why, 400)));
+        excluded.extend(left);
+        resolve(client, group, &excluded)?;
+    }
+    let made: Value = client.post("/api/v1/plans", &json!({"group": group, "exclude": excluded, "emergency": emergency}))?;
     for host in made["unknown"].as_array().into_iter().flatten() {
         eprintln!("unknown: {} gave no answer and is not in the plan", text(host));
     }
     text(&made["plan"]).parse().map_err(|_| anyhow::anyhow!("the server named no plan").into())
+}
+
+fn resolve(client: &Client, group: &str, excluded: &BTreeMap<String, String>) -> Result<(), Failure> {
+    let exclude: Vec<&String> = excluded.keys().collect();
+    let asked: Value = client.post("/api/v1/resolve", &json!({"group": group, "exclude": exclude}))?;
+    let ids: Vec<String> = asked["directives"].as_array().into_iter().flatten().map(text).collect();
+    eprintln!("{} hosts resolve…", ids.len());
+    wait_for(client, &ids, RESOLVE_WAIT)
 }
 
 /// Rehearses each cohort and waits for the verdicts.
@@ -153,6 +178,15 @@ pub fn show(context: &Context, client: &Client, digest: Digest) -> Result<u8, Fa
         "rollout    canary {}, soak {} s, window {}, {} approval(s)",
         plan.rollout.canary, plan.rollout.soak_s, plan.window, plan.approvals
     );
+    if let Some(path) = &plan.terms.emergency {
+        println!("emergency  {path}");
+    }
+    if !plan.terms.approvers.is_empty() {
+        println!("approvers  {}", plan.terms.approvers.iter().cloned().collect::<Vec<_>>().join(", "));
+    }
+    if let (Some(next), Some(tzdata)) = (plan.terms.openings.first(), &plan.terms.tzdata) {
+        println!("openings   {} within 90 days, next {} to {} (tz database {tzdata})", plan.terms.openings.len(), next.start, next.end);
+    }
     for (source, why) in &plan.excluded {
         println!("left out   {source}: {why}");
     }
