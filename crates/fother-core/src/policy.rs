@@ -10,6 +10,7 @@ pub mod change;
 mod check;
 pub mod emergency;
 pub mod fault;
+pub mod forecast;
 pub mod freeze;
 pub mod proposal;
 pub mod read;
@@ -18,7 +19,7 @@ mod shape;
 pub mod span;
 
 pub use approvals::{Approvals, Team};
-pub use baseline::{Baseline, Exception};
+pub use baseline::{Baseline, Exception, Follows};
 pub use emergency::Emergency;
 pub use fault::{Fault, PolicyError};
 pub use freeze::Freeze;
@@ -272,6 +273,9 @@ pub struct Group {
     /// Name of a baseline: which updates are taken, and when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
+    /// Takes only what another group has run for a while: the same versions, from one environment to the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Follows>,
     /// Groups that go first: no host of this one starts while a change of theirs is due or under way.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub after: BTreeSet<String>,

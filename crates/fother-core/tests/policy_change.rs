@@ -154,6 +154,13 @@ const TABLE: &[(&str, &str, &str, Effect, &str)] = {
         ("undo       = \"30d\"", "undo = \"7d\"", "group.web.undo_s", Tightens, "30d → 7d"),
         ("after      = [\"db\"]", "", "group.web.after", Loosens, "db → nobody named"),
         ("never_with = [\"db\"]", "", "group.web.never_with", Loosens, "db → nobody named"),
+        (
+            "after      = [\"db\"]",
+            "after = [\"db\"]\nfollows = { group = \"db\", soak = \"7d\" }",
+            "group.web.follows",
+            Tightens,
+            "follows no group → db after 7d",
+        ),
         ("select     = 'role == \"web\"'", "select = 'role != \"db\"'", "group.web.select", Loosens, "selects role != \"db\""),
         ("window     = \"night\"", "window = \"always\"", "group.web.window", Loosens, "night → always"),
         ("window    = \"always\"", "window = \"night\"", "group.db.window", Tightens, "always → night"),

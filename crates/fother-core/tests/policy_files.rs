@@ -166,6 +166,8 @@ fn each_mistake_has_its_place_and_its_words() {
         ("baseline  = \"standard\"", "baseline  = \"standart\"", "fother.toml:4:13:", "there is no baseline `standart`"),
         ("window    = \"sunday-night\"", "window    = \"sunday\"", "fother.toml:5:13:", "there is no window `sunday`"),
         ("after     = [\"db\"]", "after     = [\"web\"]", "fother.toml:10:14:", "cannot name itself"),
+        ("after     = [\"db\"]", "follows = { group = \"dv\", soak = \"7d\" }", "fother.toml:10:21:", "there is no group `dv`"),
+        ("after     = [\"db\"]", "follows = { group = \"db\" }", "fother.toml:10:11:", "`soak` is missing"),
         ("select    = 'role == ", "select    = 'role = = ", "fother.toml:3:13:", "is no CEL expression"),
         ("approvals  = 1", "approvals  = 0", "fother.toml:18:14:", "at least 1"),
         ("undo       = \"14d\"", "after = [\"web\"]", "fother.toml:", "neither would ever begin"),

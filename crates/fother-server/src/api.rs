@@ -58,6 +58,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/api/v1/tokens", post(tokens))
         .route("/api/v1/archives/update", post(update_archives))
         .route("/api/v1/policy", get(policy).post(apply_policy))
+        .route("/api/v1/policy/simulate", post(simulate))
         .route("/api/v1/policy/author", post(policy_author))
         .route("/api/v1/policy/{hex}/approve", post(approve_policy))
         .route("/api/v1/resolve", post(resolve))
@@ -183,6 +184,10 @@ struct Author {
 
 async fn policy_author(Held(engine): Shared, Json(ask): Json<Author>) -> Data {
     run(move || Ok(json!({ "author": engine.owner(&ask.key)? }))).await
+}
+
+async fn simulate(Held(engine): Shared, Extension(caller): Extension<Caller>, Json(ask): Json<crate::Simulate>) -> Data {
+    run(move || engine.simulate(&caller.actor(), &ask)).await
 }
 
 async fn apply_policy(Held(engine): Shared, Extension(caller): Extension<Caller>, Json(wanted): Json<crate::Wanted>) -> Data {

@@ -12,10 +12,13 @@ use fother_core::{
     id::HostId,
     package::UpdateClass,
     plan::{Cohort, PlanHost, Planned},
-    policy::baseline::{Candidate, RolledBack, leaves_out},
+    policy::{
+        Policy,
+        baseline::{Candidate, RolledBack, Shown, leaves_out},
+    },
     resolution::Resolution,
-    rollout::Phase,
-    state::State,
+    rollout::{End, Phase},
+    state::{Host, State},
 };
 use std::collections::BTreeMap;
 
@@ -33,9 +36,19 @@ pub(crate) struct Answers {
 impl Engine {
     /// The answers of a group that fit what the hosts are now, and what their updates close.
     pub(crate) fn answers(&self, actor: &str, state: &State, group: &str, excluded: &BTreeMap<String, String>) -> Result<Answers, Error> {
+        self.answers_of(actor, self.members(state, group)?, excluded)
+    }
+
+    /// The same of these hosts.
+    pub(crate) fn answers_of(
+        &self,
+        actor: &str,
+        members: Vec<(HostId, &Host)>,
+        excluded: &BTreeMap<String, String>,
+    ) -> Result<Answers, Error> {
         let snapshots = self.snapshots()?;
         let (mut hosts, mut observing, mut installed) = (Vec::new(), Vec::new(), crate::commands::Installed::new());
-        for (id, host) in self.members(state, group)? {
+        for (id, host) in members {
             if host.observe {
                 observing.push(id);
                 continue;
@@ -68,14 +81,14 @@ impl Engine {
         answers: &Answers,
     ) -> Result<BTreeMap<String, String>, Error> {
         let (policy, now) = (self.policy(), self.clock.now());
-        let rolled_back = self.rolled_back(state, group)?;
+        let shown = self.shown(state, &policy, group)?;
         let mut out = BTreeMap::new();
         for mut candidate in self.candidates(answers) {
             // An emergency does not wait; what its policy denies, pins or excepts stays.
             if emergency.is_some() {
                 candidate.published = Some(Timestamp(0));
             }
-            if let Some(why) = leaves_out(&policy, group, &candidate, &rolled_back, now) {
+            if let Some(why) = leaves_out(&policy, group, &candidate, &shown, now) {
                 out.entry(candidate.source).or_insert(why);
             }
         }
@@ -83,7 +96,7 @@ impl Engine {
     }
 
     /// One candidate for each source package and version.
-    fn candidates(&self, answers: &Answers) -> Vec<Candidate> {
+    pub(crate) fn candidates(&self, answers: &Answers) -> Vec<Candidate> {
         let mut found: BTreeMap<(String, Option<String>), Candidate> = BTreeMap::new();
         for change in answers.hosts.iter().filter_map(|host| host.resolution.as_ref()).flat_map(|resolution| &resolution.changes) {
             let to = change.to.as_ref().map(|to| to.as_str().to_owned());
@@ -104,6 +117,37 @@ impl Engine {
             candidate.published = candidate.published.max(closed.published);
         }
         found.into_values().collect()
+    }
+
+    /// What rollouts have shown of updates of a group.
+    pub(crate) fn shown(&self, state: &State, policy: &Policy, group: &str) -> Result<Shown, Error> {
+        let first = policy.group.get(group).and_then(|group| group.follows.as_ref());
+        let proven = first.map(|first| self.proven(state, &first.group)).transpose()?.unwrap_or_default();
+        Ok(Shown { rolled_back: self.rolled_back(state, group)?, proven })
+    }
+
+    /// Since when a group runs versions: from the end of the first rollout on that brought them to all of its hosts and stands.
+    fn proven(&self, state: &State, group: &str) -> Result<BTreeMap<(String, String), Timestamp>, Error> {
+        let mut out: BTreeMap<(String, String), Timestamp> = BTreeMap::new();
+        let done = |rollout: &&fother_core::rollout::Rollout| rollout.setup.group == group && rollout.ended == Some(End::Completed);
+        for rollout in state.rollouts.values().filter(done) {
+            let (Some(plan), Some(since)) = (state.plans.get(&rollout.plan), rollout.ended_at) else { continue };
+            for (digest, about) in &plan.cohorts {
+                let verified = |host: &HostId| matches!(rollout.hosts().get(host), Some(Phase::Verified { .. }));
+                if !about.hosts.iter().any(verified) {
+                    continue;
+                }
+                let cohort: Cohort = self.get(*digest)?;
+                for change in cohort.changes {
+                    let Some(to) = change.to else { continue };
+                    out.entry((change.source, to.as_str().to_owned())).and_modify(|known| *known = since.min(*known)).or_insert(since);
+                }
+            }
+        }
+        for key in self.rolled_back(state, group)?.into_keys() {
+            out.remove(&key);
+        }
+        Ok(out)
     }
 
     /// Updates that were put back on a host of this group and that nobody let go again.

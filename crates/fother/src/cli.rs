@@ -91,6 +91,17 @@ pub enum Command {
     /// Plans: exact, pinned by digest.
     #[command(subcommand, after_help = "Examples:\n  fother plan new web\n  fother plan show 1f0c")]
     Plan(Plan),
+    /// Plan for a group exactly what the group that it follows has run long enough: the same versions.
+    #[command(
+        after_help = "Example:\n  fother promote prod\n\nThe policy says which group it follows: follows = { group = \"staging\", soak = \"7d\" }"
+    )]
+    Promote {
+        /// Group of the policy.
+        group: String,
+        /// Whether to do it.
+        #[command(flatten)]
+        sure: Sure,
+    },
     /// Changes: a plan, its rehearsal, approvals.
     #[command(subcommand, after_help = "Examples:\n  fother change ls\n  fother change submit 1f0c --key ~/.ssh/id_ed25519")]
     Change(Change),

@@ -104,6 +104,7 @@ pub fn allowed(command: &Command) -> Option<Allowed> {
         | Command::Archive(_)
         | Command::Policy(_)
         | Command::Window(_)
+        | Command::Promote { .. }
         | Command::Plan(_)
         | Command::Change(_)
         | Command::Rollout(_)

@@ -31,6 +31,17 @@ pub struct Baseline {
     pub deny: BTreeMap<String, String>,
 }
 
+/// Another group that runs an update first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Follows {
+    /// Which.
+    pub group: String,
+    /// How long it has run there, from the end of its rollout on, in seconds; written `soak = "7d"`, too.
+    #[serde(alias = "soak", deserialize_with = "super::span::seconds")]
+    pub soak_s: u32,
+}
+
 /// Updates that are not taken for now: somebody answers for it, until a day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -66,11 +77,21 @@ pub struct Candidate {
 /// What was rolled back: source package, version, and what happened, for people.
 pub type RolledBack = BTreeMap<(String, String), String>;
 
+/// What rollouts have shown of updates, by source package and version.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// What was rolled back in the group, and what happened, for people.
+    pub rolled_back: RolledBack,
+    /// Since when the group that it follows has run it everywhere where it was rolled out.
+    pub proven: BTreeMap<(String, String), Timestamp>,
+}
+
 /// Why `group` does not take this update now; nothing where it does.
 #[must_use]
-pub fn leaves_out(policy: &Policy, group: &str, update: &Candidate, rolled_back: &RolledBack, now: Timestamp) -> Option<String> {
+pub fn leaves_out(policy: &Policy, group: &str, update: &Candidate, shown: &Shown, now: Timestamp) -> Option<String> {
     let to = update.to.as_ref().map(|to| to.as_str().to_owned()).unwrap_or_default();
-    if let Some(why) = rolled_back.get(&(update.source.clone(), to.clone())) {
+    let key = (update.source.clone(), to.clone());
+    if let Some(why) = shown.rolled_back.get(&key) {
         return Some(format!("version {to} was rolled back ({why}): a newer one is taken, or this one once somebody clears it"));
     }
     let mine = |exception: &&Exception| {
@@ -81,9 +102,19 @@ pub fn leaves_out(policy: &Policy, group: &str, update: &Candidate, rolled_back:
     if let Some((name, exception)) = exceptions.max_by_key(|(_, exception)| exception.expires) {
         return Some(format!("exception {name} of {} until {}: {}", exception.owner, exception.expires, exception.reason));
     }
+    if let Some(why) = policy.group.get(group)?.follows.as_ref().and_then(|first| not_proven(first, &to, shown.proven.get(&key), now)) {
+        return Some(why);
+    }
     let name = policy.group.get(group)?.baseline.as_ref()?;
     let baseline = policy.baseline.get(name)?;
     baseline.leaves_out(update, now).map(|why| format!("baseline {name}: {why}"))
+}
+
+/// Why an update is not proven by the group that runs it first.
+fn not_proven(first: &Follows, to: &str, since: Option<&Timestamp>, now: Timestamp) -> Option<String> {
+    let Some(since) = since else { return Some(format!("group {} does not run version {to} yet", first.group)) };
+    let from = *since + Duration::from_secs(first.soak_s.into());
+    (now < from).then(|| format!("group {} runs version {to} since {since}, it is taken from {from} on", first.group))
 }
 
 impl Baseline {
@@ -169,7 +200,7 @@ mod tests {
     }
 
     fn why(update: &Candidate, now: &str) -> Option<String> {
-        leaves_out(&Policy::parse(POLICY).unwrap(), "web", update, &RolledBack::new(), at(now))
+        leaves_out(&Policy::parse(POLICY).unwrap(), "web", update, &Shown::default(), at(now))
     }
 
     #[test]
@@ -208,11 +239,25 @@ mod tests {
     #[test]
     fn what_was_rolled_back_is_left_out_until_a_newer_version() {
         let policy = Policy::parse(POLICY).unwrap();
-        let back = RolledBack::from([(("nginx".to_owned(), "2".to_owned()), "http 500 on web-1".to_owned())]);
+        let rolled_back = RolledBack::from([(("nginx".to_owned(), "2".to_owned()), "http 500 on web-1".to_owned())]);
+        let back = Shown { rolled_back, ..Shown::default() };
         let now = at("2026-02-01T00:00:00Z");
         let said = leaves_out(&policy, "web", &update("nginx"), &back, now).unwrap();
         assert!(said.contains("version 2 was rolled back (http 500 on web-1)"), "{said}");
         let newer = Candidate { to: Some("3".parse().unwrap()), ..update("nginx") };
         assert_eq!(leaves_out(&policy, "web", &newer, &back, now), None);
+    }
+
+    #[test]
+    fn a_group_that_follows_takes_the_same_versions_after_the_soak() {
+        let mut policy = Policy::parse(POLICY).unwrap();
+        policy.group.get_mut("web").unwrap().follows = Some(Follows { group: "staging".to_owned(), soak_s: 7 * 86_400 });
+        let proven = BTreeMap::from([(("nginx".to_owned(), "2".to_owned()), at("2026-01-20T00:00:00Z"))]);
+        let shown = Shown { proven, ..Shown::default() };
+        let ask = |update: &Candidate, now: &str| leaves_out(&policy, "web", update, &shown, at(now));
+        assert!(ask(&update("nginx"), "2026-01-26T23:59:59Z").unwrap().contains("it is taken from 2026-01-27T00:00:00.000Z on"));
+        assert_eq!(ask(&update("nginx"), "2026-01-27T00:00:00Z"), None);
+        let newer = Candidate { to: Some("3".parse().unwrap()), ..update("nginx") };
+        assert_eq!(ask(&newer, "2026-02-01T00:00:00Z").unwrap(), "group staging does not run version 3 yet");
     }
 }

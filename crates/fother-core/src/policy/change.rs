@@ -218,6 +218,20 @@ impl Found<'_> {
                 self.of(name, key, format!("{} {} → {}", key.replace('_', " "), listed(before), listed(after)), fewer(before, after));
             }
         }
+        if old.follows != new.follows {
+            let word = |group: &Group| {
+                group
+                    .follows
+                    .as_ref()
+                    .map_or_else(|| "no group".to_owned(), |first| format!("{} after {}", first.group, written(first.soak_s.into())))
+            };
+            let effect = match (&old.follows, &new.follows) {
+                (Some(before), Some(after)) if before.group == after.group => less(&before.soak_s, &after.soak_s),
+                (None, _) => Effect::Tightens,
+                (Some(_), _) => Effect::Loosens,
+            };
+            self.of(name, "follows", format!("follows {} → {}", word(old), word(new)), effect);
+        }
         self.baseline(name, old, new);
     }
 

@@ -115,6 +115,12 @@ impl Checker<'_> {
         if let Some(baseline) = &group.baseline {
             self.known("baseline", baseline, &at("baseline"));
         }
+        if let Some(first) = &group.follows {
+            self.known("group", &first.group, &["group", name, "follows", "group"]);
+            if first.group == name {
+                self.say(&["group", name, "follows", "group"], "a group cannot follow itself".to_owned(), None);
+            }
+        }
         for (key, others) in [("after", &group.after), ("never_with", &group.never_with)] {
             for other in others {
                 self.known("group", other, &["group", name, key, other]);

@@ -6,7 +6,7 @@
 
 use super::{
     Group, Policy,
-    baseline::{Candidate, RolledBack, leaves_out},
+    baseline::{Candidate, Shown, leaves_out},
     calendar,
 };
 use crate::{Timestamp, id::HostId, predict, window::Interval};
@@ -39,8 +39,8 @@ pub struct Host {
 pub struct Members {
     /// Its hosts.
     pub hosts: Vec<Host>,
-    /// What is held back.
-    pub rolled_back: RolledBack,
+    /// What rollouts have shown.
+    pub shown: Shown,
 }
 
 /// One host that begins.
@@ -136,7 +136,7 @@ impl Course<'_> {
             self.mine.hosts.iter().enumerate().map(|(at, host)| (at, host.updates.iter().collect())).collect();
         for opening in open {
             let begin = opening.start.max(self.now);
-            let takes = |candidate: &&Candidate| leaves_out(self.policy, self.name, candidate, &self.mine.rolled_back, begin).is_none();
+            let takes = |candidate: &&Candidate| leaves_out(self.policy, self.name, candidate, &self.mine.shown, begin).is_none();
             let due: Vec<(usize, Vec<&Candidate>)> = pending
                 .iter()
                 .map(|(at, updates)| (*at, updates.iter().copied().filter(|one| takes(one)).collect::<Vec<_>>()))
@@ -150,7 +150,7 @@ impl Course<'_> {
         }
         for (at, updates) in pending.iter().filter(|(_, updates)| !updates.is_empty()) {
             for one in updates {
-                let why = leaves_out(self.policy, self.name, one, &self.mine.rolled_back, until);
+                let why = leaves_out(self.policy, self.name, one, &self.mine.shown, until);
                 let (what, why) = match why {
                     Some(why) => (one.source.clone(), why),
                     None => (self.mine.hosts[*at].name.clone(), "no opening has room for it".to_owned()),
@@ -161,7 +161,12 @@ impl Course<'_> {
     }
 
     /// Lays one opening out; who begins in it, with what.
-    fn opening<'b>(&self, opening: &Interval, due: Vec<(usize, Vec<&'b Candidate>)>, out: &mut Forecast) -> Vec<(usize, Vec<&'b Candidate>)> {
+    fn opening<'b>(
+        &self,
+        opening: &Interval,
+        due: Vec<(usize, Vec<&'b Candidate>)>,
+        out: &mut Forecast,
+    ) -> Vec<(usize, Vec<&'b Candidate>)> {
         let size = self.mine.hosts.len();
         let quorum = self.group.budget.min_healthy.map_or(0, |share| share.quorum(size));
         let limit = self.group.budget.unavailable.of(size).min(size.saturating_sub(quorum));

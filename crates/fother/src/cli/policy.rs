@@ -87,6 +87,17 @@ pub enum Policy {
     /// The policy in force, and the proposals that wait for approval.
     #[command(after_help = "Example:\n  fother policy show --format json")]
     Show,
+    /// What would happen in the next days to this fleet: which host, in which window, with which updates.
+    #[command(
+        after_help = "Examples:\n  fother policy simulate                     # under the policy that the server runs\n  fother policy simulate ops/fother --days 60   # under these files\n  fother policy simulate --format ics > patching.ics"
+    )]
+    Simulate {
+        /// Files of a policy instead of the one in force: directory with `fother.toml` and `policies/*.toml`, or the file.
+        dir: Option<PathBuf>,
+        /// So many days from now.
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=366))]
+        days: u32,
+    },
     /// The JSON schema of the files, for editors.
     #[command(
         after_help = "Examples:\n  fother policy schema > fother.schema.json\n\nIn an editor with Taplo: put `#:schema ./fother.schema.json` on the first line of fother.toml."

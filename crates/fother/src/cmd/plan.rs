@@ -78,6 +78,25 @@ pub fn run(context: &Context, verb: Plan) -> Result<u8, Failure> {
     }
 }
 
+/// `fother promote`: a plan of the same versions that the group before it has run for its soak.
+pub fn promote(context: &Context, group: &str, sure: crate::sure::Sure) -> Result<u8, Failure> {
+    let client = context.client()?;
+    let running: fother_server::InForce = client.get("/api/v1/policy")?;
+    let Some(known) = running.policy.group.get(group) else {
+        let known = running.policy.group.keys().cloned().collect::<Vec<_>>().join(", ");
+        return Err(Failure::new(USAGE, format!("there is no group `{group}`"), format!("known: {known}")));
+    };
+    let Some(first) = &known.follows else {
+        let hint = format!("say it in the policy: [group.{group}] follows = {{ group = \"staging\", soak = \"7d\" }}");
+        return Err(Failure::new(USAGE, format!("group {group} follows no other group"), hint));
+    };
+    if !sure.go(&format!("plan for group {group} what group {} has run long enough", first.group)) {
+        return Ok(FINE);
+    }
+    let digest = by(&client, group, &BTreeMap::new(), None)?;
+    show(context, &client, digest)
+}
+
 /// Lets the group's hosts resolve, then makes the plan.
 pub fn new(client: &Client, group: &str, exclude: &[String], because: &str) -> Result<Digest, Failure> {
     by(client, group, &exclude.iter().map(|source| (source.clone(), because.to_owned())).collect(), None)

@@ -2,6 +2,7 @@
 
 pub mod files;
 mod force;
+mod simulate;
 
 use super::Context;
 use crate::{
@@ -22,6 +23,7 @@ pub fn run(context: &Context, verb: &Verb) -> Result<u8, Failure> {
         Verb::Apply { dir, key, sure } => force::apply(context, dir, key.as_deref(), *sure),
         Verb::Approve { policy, key, sure } => force::approve(context, policy, key, *sure),
         Verb::Show => force::show(context),
+        Verb::Simulate { dir, days } => simulate::run(context, dir.as_deref(), *days),
         Verb::Schema => {
             println!("{:#}", schema::schema());
             Ok(FINE)
