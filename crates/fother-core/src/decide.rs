@@ -13,6 +13,8 @@ use crate::{
     event::Data,
     id::{ChangeId, HostId, RolloutId, TokenId},
     inventory::Labels,
+    mutant,
+    mutant::Mutant,
     plan::{Cohort, MEMBERS_MAX, Plan, Planned},
     protocol::{self, CheckIn, Enrol},
     rehearsal::Verdict,
@@ -109,10 +111,10 @@ pub fn check_in(state: &State, id: HostId, check_in: &CheckIn, packages: Option<
     }
     let mut last = host.acknowledged;
     for report in check_in.reports.iter().take(protocol::OUTCOMES_MAX) {
-        if report.number <= last {
+        if report.number <= last && !mutant::is(Mutant::ReportsTwice) {
             continue;
         }
-        if report.number != last + 1 {
+        if report.number > last + 1 {
             return refuse("gap", format!("report {} follows {last}", report.number), "the agent must send its reports without gaps");
         }
         last = report.number;
@@ -273,29 +275,46 @@ pub fn drafted_at(statement: &Statement) -> Timestamp {
 /// # Errors
 /// Unknown or closed change, a signature that does not count, the author's own.
 pub fn approve(state: &State, trust: &Trust, id: ChangeId, bytes: &[u8], signature: &str) -> Result<Data, Refusal> {
-    let Some(change) = state.changes.get(&id) else {
-        return refuse("unknown-change", format!("there is no change {id}"), "see `fother change ls`");
-    };
-    if Digest::of_kind("statement", bytes) != change.statement {
-        return refuse("other-statement", "these are not the bytes of the change's statement", "read `fother change show` again");
-    }
-    if !matches!(change.status(), Status::Open | Status::Approved) {
-        return refuse("closed", format!("{id} is {:?}", change.status()), "submit a new change");
-    }
+    approvable(state, id, Digest::of_kind("statement", bytes))?;
     let Ok(statement) = serde_json::from_slice::<Statement>(bytes) else {
         return refuse("other-statement", "the change's statement cannot be read", "submit the plan again");
     };
-    let signer = match trust.approver(&statement, bytes, signature) {
-        Ok(signer) => signer,
-        Err(NoApproval::Author(person)) => {
-            return refuse("four-eyes", format!("{person} is the author and cannot approve"), "ask somebody else");
-        }
-        Err(NoApproval::Signature(why)) => {
-            return refuse("bad-signature", why, "sign the statement of `fother change show` with a key from the approvers file");
-        }
+    let signer = trust.approver(&statement, bytes, signature);
+    if let Ok(signer) = &signer {
+        policy::asked(state, statement.plan, &signer.person)?;
+    }
+    approve_by(signer, id, signature)
+}
+
+/// Whether a statement of this digest can be approved for a change.
+///
+/// # Errors
+/// Unknown or closed change, another statement than the change's.
+pub fn approvable(state: &State, id: ChangeId, statement: Digest) -> Result<(), Refusal> {
+    let Some(change) = state.changes.get(&id) else {
+        return refuse("unknown-change", format!("there is no change {id}"), "see `fother change ls`");
     };
-    policy::asked(state, statement.plan, &signer.person)?;
-    Ok(Data::ChangeApproved { change: id, person: signer.person, signature: signature.to_owned() })
+    if statement != change.statement {
+        return refuse("other-statement", "these are not the bytes of the change's statement", "read `fother change show` again");
+    }
+    match change.status() {
+        Status::Open | Status::Approved => Ok(()),
+        status @ (Status::Rejected | Status::RolledOut) => refuse("closed", format!("{id} is {status:?}"), "submit a new change"),
+    }
+}
+
+/// Takes in what became of a person's signature.
+///
+/// # Errors
+/// A signature that does not count, the author's own.
+pub fn approve_by(signer: Result<approval::Signer, NoApproval>, id: ChangeId, signature: &str) -> Result<Data, Refusal> {
+    match signer {
+        Ok(signer) => Ok(Data::ChangeApproved { change: id, person: signer.person, signature: signature.to_owned() }),
+        Err(NoApproval::Author(person)) => refuse("four-eyes", format!("{person} is the author and cannot approve"), "ask somebody else"),
+        Err(NoApproval::Signature(why)) => {
+            refuse("bad-signature", why, "sign the statement of `fother change show` with a key from the approvers file")
+        }
+    }
 }
 
 /// Starts the rollout of an approved change, in one append.
@@ -343,9 +362,7 @@ pub fn start_rollout(
         let hint = "wait for it or abort it; or let this one take its place with `fother rollout start --supersede`";
         return refuse("busy", format!("{} works on some of these hosts", other.id), hint);
     }
-    let members = || state.hosts.values().filter(|host| !host.retired && crate::policy::selects(&plan.select, &host.labels) == Ok(true));
-    let mut zone_sizes: BTreeMap<String, u32> = BTreeMap::new();
-    members().for_each(|host| *zone_sizes.entry(host.labels.get("zone").cloned().unwrap_or_default()).or_insert(0) += 1);
+    let zone_sizes = crate::state::zone_sizes(&state.hosts, &plan.select);
     let setup = Setup {
         group: plan.group.clone(),
         select: plan.select.clone(),

@@ -65,6 +65,9 @@ pub fn late(state: &State, heard: impl Fn(HostId) -> Timestamp, now: Timestamp) 
     hosts.filter(|(id, _)| now.since(heard(**id)) > LOST_AFTER).map(|(id, _)| *id).collect()
 }
 
+/// Events to append, and orders to sign in the same append.
+pub type Outgoing = (Vec<Data>, Vec<(HostId, Order)>);
+
 /// What actions come to: events to append, and orders to sign in the same append. `txn` makes the id of a transaction that begins.
 ///
 /// # Errors
@@ -74,7 +77,7 @@ pub fn carry_out<E: From<Damaged>>(
     rollout: &Rollout,
     actions: Vec<Action>,
     mut txn: impl FnMut() -> Result<TransactionId, E>,
-) -> Result<(Vec<Data>, Vec<(HostId, Order)>), E> {
+) -> Result<Outgoing, E> {
     let id = rollout.id;
     let (mut events, mut orders) = (Vec::new(), Vec::new());
     let mut places = BTreeMap::new();
@@ -210,7 +213,7 @@ pub enum Lapsed<'a> {
     /// It is signed anew: the same order, under the same transaction.
     Renew(RolloutId, &'a Issued),
     /// It may not begin any more, so its host waits again.
-    Withdraw(Data),
+    Withdraw(RolloutId, TransactionId),
 }
 
 /// What becomes of the directives that expired before this host accepted them, as it says itself.
@@ -230,7 +233,7 @@ pub fn lapsed(state: &State, host: HostId, seen: u64, now: Timestamp) -> Vec<Lap
         if may_begin(state, issued, now) || mutant::is(Mutant::RenewedOutsideWindow) {
             out.push(Lapsed::Renew(rollout.id, issued));
         } else if now.since(issued.expires) > GRACE && !mutant::is(Mutant::NeverWithdrawn) {
-            out.push(Lapsed::Withdraw(Data::HostWithdrawn { rollout: rollout.id, host, txn }));
+            out.push(Lapsed::Withdraw(rollout.id, txn));
         }
     }
     out

@@ -5,6 +5,7 @@
 //! [`rehearsal`] → [`change`] → [`approval`] → [`rollout`] → [`event`] and [`state`], which keep the story.
 
 pub mod advisory;
+pub mod agent;
 pub mod apkdb;
 pub mod approval;
 pub mod assess;

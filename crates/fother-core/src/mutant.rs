@@ -93,16 +93,8 @@ mutants! {
     NoDataPasses,
     /// The soak is not waited for.
     SoakSkipped,
-    /// A host goes on after its journal could not be written.
-    JournalNotAwaited,
-    /// The undo leaves something behind and says nothing.
-    UndoIncomplete,
-    /// Reports are acknowledged before they are stored.
-    AcknowledgedEarly,
     /// A second report under the same number is taken again.
     ReportsTwice,
-    /// A server appends although another one took the log over.
-    FenceIgnored,
     /// Directives that were never accepted are sent again although the window has closed.
     RenewedOutsideWindow,
     /// Directives that were never accepted count for ever.

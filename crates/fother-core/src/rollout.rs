@@ -277,11 +277,14 @@ impl Rollout {
         exact && left && !canary && self.rolling_back.is_none() && self.ended.is_none()
     }
 
-    /// A host never accepted its directive, and cannot any more.
+    /// A host never accepted its directive, and cannot any more: it is as it was before.
     pub(crate) fn withdraw(&mut self, host: HostId, txn: TransactionId) {
-        if matches!(self.hosts.get(&host), Some(Phase::Dispatched { txn: known, .. }) if *known == txn) {
-            self.set(host, Phase::Waiting);
-        }
+        let before = match self.hosts.get(&host) {
+            Some(Phase::Dispatched { txn: known, .. }) if *known == txn => Phase::Waiting,
+            Some(Phase::Undoing { txn: known, at }) if *known == txn => Phase::Verified { txn, at: *at, remarks: Vec::new() },
+            _ => return,
+        };
+        self.set(host, before);
     }
 
     /// A person leaves a host out.
@@ -312,6 +315,14 @@ impl Rollout {
         change(&mut self.members);
         if !self.zone_members.is_empty() {
             change(self.zone_members.entry(zone.to_owned()).or_insert(0));
+        }
+    }
+
+    /// The group as it is now.
+    pub(crate) fn regroup(&mut self, sizes: BTreeMap<String, u32>) {
+        self.members = sizes.values().sum();
+        if !self.setup.zone_sizes.is_empty() {
+            self.zone_members = sizes;
         }
     }
 

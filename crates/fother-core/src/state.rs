@@ -342,7 +342,10 @@ impl State {
         let Some(host) = self.hosts.get_mut(&id).filter(|host| !host.retired) else { return };
         host.retired = true;
         self.member(id, false);
-        for rollout in self.active.clone() {
+        // Those that have ended, too: one of them may be put back later.
+        let with: Vec<RolloutId> =
+            self.rollouts.values().filter(|rollout| rollout.hosts().contains_key(&id)).map(|rollout| rollout.id).collect();
+        for rollout in with {
             self.rollouts.entry(rollout).and_modify(|rollout| rollout.retire(id));
             self.settle(rollout);
         }
@@ -552,7 +555,12 @@ impl State {
             Data::WavePassed { wave, .. } => rollout.waves_passed = wave + 1,
             Data::RolloutPaused { .. } => rollout.paused = true,
             Data::RolloutResumed { .. } => rollout.paused = false,
-            Data::RollbackStarted { reason, gate, .. } => rollout.go_back(reason, gate.clone()),
+            Data::RollbackStarted { reason, gate, .. } => {
+                rollout.go_back(reason, gate.clone());
+                // Its group was not followed after it had ended.
+                let sizes = zone_sizes(&self.hosts, &rollout.setup.select);
+                rollout.regroup(sizes);
+            }
             Data::HostWithdrawn { host, txn, .. } => {
                 rollout.withdraw(*host, *txn);
                 if let Some(host) = self.hosts.get_mut(host) {
@@ -572,6 +580,17 @@ impl State {
 /// Whether a selector picks a host. One that once chose hosts and fails now takes in too many rather than too few.
 fn is_member(select: &str, host: &Host) -> bool {
     crate::policy::selects(select, &host.labels).unwrap_or(true)
+}
+
+/// Members of a group by zone, without those that left.
+pub(crate) fn zone_sizes(hosts: &BTreeMap<HostId, Host>, select: &str) -> BTreeMap<String, u32> {
+    let (mut sizes, mut known) = (BTreeMap::new(), BTreeMap::new());
+    for host in hosts.values().filter(|host| !host.retired) {
+        if *known.entry(&host.labels).or_insert_with(|| is_member(select, host)) {
+            *sizes.entry(zone(host).to_owned()).or_insert(0) += 1;
+        }
+    }
+    sizes
 }
 
 fn zone(host: &Host) -> &str {

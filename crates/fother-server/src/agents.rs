@@ -131,6 +131,7 @@ pub(crate) fn take_check_in(engine: &Engine, host: HostId, report: &CheckIn) -> 
         wants_inventory: known.is_none_or(|known| known.inventory != Some(report.inventory)),
         checkpoint: Some(checkpoint),
         consistency,
+        stopped: state.stopped.is_some(),
     })
 }
 

@@ -33,7 +33,7 @@ impl Rollout {
         }
         let chosen = self.within_budget(self.counters.carriers(), self.counters.span(wave).start..u32::MAX, true, around);
         if chosen.is_empty() && !self.is_heard_at_work(around) {
-            return self.held_up(around);
+            return self.held_up(self.counters.carriers(), around);
         }
         let undo = |host: HostId| Some(Action::Undo(host, self.hosts.get(&host)?.carried()?));
         chosen.into_iter().filter_map(undo).collect()

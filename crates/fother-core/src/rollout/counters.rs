@@ -119,6 +119,11 @@ impl Counters {
         !self.working.is_empty()
     }
 
+    /// Hosts at work.
+    pub(super) fn at_work(&self) -> impl Iterator<Item = HostId> + '_ {
+        self.deadline.keys().copied()
+    }
+
     pub(super) fn working(&self) -> usize {
         self.working.len()
     }

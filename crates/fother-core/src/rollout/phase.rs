@@ -226,12 +226,8 @@ impl Phase {
         match outcome {
             // A copy of what was accepted before says nothing about the work itself.
             Outcome::Refused { why: Refused::Replayed { .. } } => Next::Stay,
-            Outcome::Refused { why: why @ (Refused::Expired { .. } | Refused::Withdrawn) } if !undoing => {
-                if newest && self.is_working() {
-                    Next::TooLate(why.to_string())
-                } else {
-                    Next::Stay
-                }
+            Outcome::Refused { why: why @ (Refused::Expired { .. } | Refused::NotNow { .. } | Refused::Withdrawn) } if !undoing => {
+                if newest && self.is_working() { Next::TooLate(why.to_string()) } else { Next::Stay }
             }
             Outcome::Refused { why } => untouched(why.to_string(), refused),
             Outcome::NotApproved { why } => untouched(why.to_string(), refused),

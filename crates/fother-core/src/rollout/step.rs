@@ -1,6 +1,6 @@
 //! The way forwards: which host is next, whether a wave has passed, whether its gate failed, who blocks.
 
-use super::{Action, Around, BLOCKING_MAX, End, FailedGate, Phase, REPORT_WAIT, Rollout};
+use super::{Action, Around, BLOCKING_MAX, End, FailedGate, Phase, REPORT_WAIT, Rollout, counters::Places};
 use crate::{
     Timestamp, gate,
     id::HostId,
@@ -30,7 +30,7 @@ impl Rollout {
         }
         let overdue = self.overdue(now);
         if let Some(why) = self.gate_failure() {
-            return self.stop_for(why, overdue);
+            return self.stop_for(why, overdue, around);
         }
         if self.paused && !mutant::is(Mutant::PauseIgnored) {
             return Vec::new();
@@ -45,18 +45,18 @@ impl Rollout {
         if around.stopped && !mutant::is(Mutant::StopIgnored) {
             return Vec::new();
         }
-        if !self.counters.is_busy()
+        if !self.is_heard_at_work(around)
             && let Some(why) = self.never_starts(now)
         {
             let waiting = span.filter_map(|place| self.counters.host(place)).filter(|host| self.is_waiting(host));
-            return self.block(waiting.take(BLOCKING_MAX + 1).collect(), why);
+            return self.block(self.counters.at_work().chain(waiting).take(BLOCKING_MAX + 1).collect(), why);
         }
         if !self.is_open(now) {
             return Vec::new();
         }
         let chosen = self.within_budget(self.counters.waiting(), span, false, around);
         if chosen.is_empty() && !self.is_heard_at_work(around) {
-            return self.held_up(around);
+            return self.held_up(self.counters.waiting(), around);
         }
         chosen.into_iter().map(Action::Dispatch).collect()
     }
@@ -66,7 +66,7 @@ impl Rollout {
     }
 
     /// A gate failed: whoever is at work comes to an end first, unless the policy wants hosts put back.
-    fn stop_for(&self, why: String, overdue: Vec<HostId>) -> Vec<Action> {
+    fn stop_for(&self, why: String, overdue: Vec<HostId>, around: &Around) -> Vec<Action> {
         let wave = match self.setup.strategy.on_failure {
             GoBack::Host => None,
             GoBack::Wave => Some(self.waves_passed),
@@ -74,19 +74,25 @@ impl Rollout {
         };
         match wave {
             Some(wave) if self.carries_from(wave) => vec![Action::GoBack(FailedGate { why, wave })],
-            _ if self.counters.is_busy() => self.block(overdue, silent()),
-            _ => vec![Action::Finish(End::Halted { why })],
+            _ if !self.counters.is_busy() => vec![Action::Finish(End::Halted { why })],
+            _ if self.is_heard_at_work(around) || !overdue.is_empty() => self.block(overdue, silent()),
+            _ => self.block(
+                self.counters.at_work().collect(),
+                "a gate failed, and hosts at work are not heard of: bring them back or retire them".to_owned(),
+            ),
         }
     }
 
-    /// Names who keeps the rollout from going on.
-    pub(super) fn held_up(&self, around: &Around) -> Vec<Action> {
+    /// Names who keeps the rollout from going on; where it is nobody else, those that would be next.
+    pub(super) fn held_up(&self, next: &Places, around: &Around) -> Vec<Action> {
         let mut holding: BTreeSet<HostId> = self.counters.out().iter().copied().take(BLOCKING_MAX + 1).collect();
         holding.extend(around.out.keys().copied());
-        let why = if self.has_no_budget() {
-            let waiting = self.counters.waiting().values().flatten().filter_map(|place| self.counters.host(*place));
-            holding.extend(waiting.take(BLOCKING_MAX));
-            "the group is too small for its budget: patching one more host would leave fewer healthy ones than the policy demands, or none; change the budget, or accept the outage by name in a new change"
+        let alone = holding.is_empty();
+        if alone || self.has_no_budget() {
+            holding.extend(next.values().flatten().filter_map(|place| self.counters.host(*place)).take(BLOCKING_MAX));
+        }
+        let why = if alone || self.has_no_budget() {
+            "the group is too small for its budget: one more host out of service would leave fewer healthy ones than the policy demands, or none; change the budget, or accept the outage by name in a new change"
         } else if around.out.is_empty() {
             "failed hosts use up the disruption budget: mend or retire them"
         } else {
@@ -142,6 +148,9 @@ impl Rollout {
             Err(NotNow::Never) => {
                 let minutes = self.predicted().as_secs().div_ceil(60);
                 Some(format!("its last window has passed, or is too short for the {minutes} min that a host takes: {new}"))
+            }
+            Err(NotNow::NextAt(next)) if next >= self.setup.expires => {
+                Some(format!("the approval expires at {}, before the window opens again at {next}: {new}", self.setup.expires))
             }
             Ok(()) | Err(NotNow::NextAt(_)) => None,
         }

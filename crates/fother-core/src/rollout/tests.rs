@@ -21,7 +21,7 @@ fn rollout(hosts: u8, budget: Share, zones: bool) -> Rollout {
         select: "true".to_owned(),
         hosts: u32::from(hosts),
         waves: vec![all[..1].to_vec(), all[1..].to_vec()],
-        zones: all.iter().enumerate().map(|(n, host)| (*host, if n % 2 == 0 { "a" } else { "b" }.to_owned())).collect(),
+        zones: all.iter().enumerate().map(|(n, host)| (*host, if n.is_multiple_of(2) { "a" } else { "b" }.to_owned())).collect(),
         group_size: u32::from(hosts),
         budget: Budget { one_zone_at_a_time: zones, ..Budget::of(budget) },
         strategy: Strategy::of(1, vec![Share::Percent(100)], 1),
@@ -188,7 +188,7 @@ fn nothing_starts_outside_of_the_window_or_after_expiry_or_where_it_would_not_fi
 }
 
 fn lost(hosts: &[u8]) -> Around {
-    let out = |n: &u8| (host(*n), Out { zone: if n % 2 == 0 { "a" } else { "b" }.to_owned(), why: Why::Lost });
+    let out = |n: &u8| (host(*n), Out { zone: if n.is_multiple_of(2) { "a" } else { "b" }.to_owned(), why: Why::Lost });
     Around { out: hosts.iter().map(out).collect(), ..Around::default() }
 }
 

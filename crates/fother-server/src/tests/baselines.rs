@@ -190,3 +190,85 @@ fn only_those_count_whom_the_policy_names() {
     let error = bench.engine.approve("uid:0", change, &signed(BERT, NAMESPACE, statement.as_bytes())).unwrap_err();
     assert_eq!(code(&error), "not-asked");
 }
+
+/// Everything up to a completed rollout.
+fn rolled_out(bench: &mut Bench) {
+    let made = bench.engine.make_plan("uid:0", "web", &BTreeMap::new(), None).unwrap();
+    bench.engine.rehearse("uid:0", made.plan, false).unwrap();
+    bench.turn();
+    let (change, statement) = submitted(&bench.engine, made.plan, &[]).unwrap();
+    bench.engine.approve("uid:0", change, &signed(BERT, NAMESPACE, statement.as_bytes())).unwrap();
+    bench.engine.start_rollout("uid:0", change, false).unwrap();
+    for _ in 0..5 {
+        reconcile::round(&bench.engine).unwrap();
+        bench.turn();
+    }
+}
+
+#[test]
+fn what_was_sent_out_before_a_freeze_and_not_begun_is_held_too() {
+    let mut bench = Bench::new("approvals = 1", "");
+    let made = bench.engine.make_plan("uid:0", "web", &BTreeMap::new(), None).unwrap();
+    bench.engine.rehearse("uid:0", made.plan, false).unwrap();
+    bench.turn();
+    let (change, statement) = submitted(&bench.engine, made.plan, &[]).unwrap();
+    bench.engine.approve("uid:0", change, &signed(BERT, NAMESPACE, statement.as_bytes())).unwrap();
+    bench.engine.start_rollout("uid:0", change, false).unwrap();
+    reconcile::round(&bench.engine).unwrap();
+    assert_eq!(bench.engine.state().directives.values().filter(|issued| issued.order == "apply").count(), 1);
+    let end = bench.engine.clock.now() + std::time::Duration::from_secs(86_400);
+    let freeze = format!("[freeze.now]\nreason = \"x\"\nfrom = \"2020-01-01T00:00:00Z\"\nto = \"{end}\"");
+    bench.engine.set_policy(policy("approvals = 1", &freeze));
+    bench.turn();
+    assert!(bench.hosts[0].done.is_empty(), "the host got nothing");
+    bench.engine.set_policy(policy("approvals = 1", ""));
+    bench.turn();
+    assert_eq!(bench.hosts[0].done.len(), 1);
+}
+
+#[test]
+fn a_group_that_follows_gets_the_versions_that_the_first_group_has_run() {
+    let mut bench = Bench::new("approvals = 1", "");
+    let staged = |soak: &str| {
+        let text = format!(
+            r#"
+            [group.prod]
+            select = 'role == "web"'
+            window = "always"
+            budget = {{ unavailable = 1 }}
+            rollout = {{ canary = 1, waves = ["100%"], soak_s = 1 }}
+            checks = ["up"]
+            approvals = 1
+            follows = {{ group = "web", soak = "{soak}" }}
+            "#
+        );
+        policy("approvals = 1", &text)
+    };
+    bench.engine.set_policy(staged("0s"));
+    let left = |bench: &Bench| bench.engine.baseline("uid:0", "prod", None).unwrap().into_values().next();
+    assert_eq!(left(&bench).as_deref(), Some("group web does not run version 1.1 yet"));
+    rolled_out(&mut bench);
+    assert_eq!(left(&bench), None);
+    bench.engine.make_plan("uid:0", "prod", &BTreeMap::new(), None).unwrap();
+    bench.engine.set_policy(staged("7d"));
+    assert!(left(&bench).unwrap().starts_with("group web runs version 1.1 since"), "{:?}", left(&bench));
+}
+
+#[test]
+fn the_next_days_are_told_and_what_cannot_be_told_is_named() {
+    let bench = Bench::new("approvals = 1", "");
+    let ask = crate::Simulate { files: None, days: 30 };
+    let told = bench.engine.simulate("uid:0", &ask).unwrap();
+    assert!(told.unknown.is_empty(), "{:?}", told.unknown);
+    let row = &told.forecast.rows[0];
+    assert_eq!((row.group.as_str(), row.name.as_str(), row.updates["nginx"].as_str()), ("web", "web0", "1.1"));
+    let size = bench.engine.state().size;
+    let _more = enrolled(&bench.engine, 1);
+    let told = bench.engine.simulate("uid:0", &ask).unwrap();
+    assert_eq!(told.unknown.len(), 1);
+    assert!(told.unknown[0].contains("web0 in group web has not said"), "{:?}", told.unknown);
+    assert!(bench.engine.state().size > size);
+    let files = Some(vec![("fother.toml".to_owned(), "[group.web".to_owned())]);
+    assert!(matches!(bench.engine.simulate("uid:0", &crate::Simulate { files, days: 30 }), Err(Error::Input(_))));
+    assert!(matches!(bench.engine.simulate("uid:0", &crate::Simulate { files: None, days: 0 }), Err(Error::Input(_))));
+}
