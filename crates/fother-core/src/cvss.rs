@@ -12,7 +12,7 @@ pub const VECTOR_BYTES_MAX: usize = 512;
 pub struct Score(pub u8);
 
 /// The qualitative rating scale (CVSS 4.0 specification, section 6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// 0.0

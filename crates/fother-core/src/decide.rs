@@ -1,6 +1,9 @@
 //! Decisions: `(state, command, now) -> events`, pure. What is refused is an error with a hint, never a half-done change.
 
+mod policy;
 mod report;
+
+pub use policy::{apply_policy, approve_policy, clear_update, loosens, propose_policy};
 
 use crate::{
     Digest, Timestamp,
@@ -137,6 +140,8 @@ pub fn create_plan(planned: &Planned, digest: Digest) -> Result<Vec<Data>, Refus
         hosts: u32::try_from(members.len()).unwrap_or(u32::MAX),
         approvals: planned.plan.approvals,
         excluded: planned.plan.excluded.clone(),
+        emergency: planned.plan.terms.emergency.clone(),
+        approvers: planned.plan.terms.approvers.clone(),
     }];
     for some in members.chunks(MEMBERS_MAX) {
         let mut cohorts: BTreeMap<Digest, Vec<HostId>> = BTreeMap::new();
@@ -274,7 +279,11 @@ pub fn approve(state: &State, trust: &Trust, id: ChangeId, bytes: &[u8], signatu
     let Ok(statement) = serde_json::from_slice::<Statement>(bytes) else {
         return refuse("other-statement", "the change's statement cannot be read", "submit the plan again");
     };
-    approve_by(trust.approver(&statement, bytes, signature), id, signature)
+    let signer = trust.approver(&statement, bytes, signature);
+    if let Ok(signer) = &signer {
+        policy::asked(state, statement.plan, &signer.person)?;
+    }
+    approve_by(signer, id, signature)
 }
 
 /// Whether a statement of this digest can be approved for a change.

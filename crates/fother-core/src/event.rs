@@ -7,7 +7,7 @@ use crate::{
     protocol::Report,
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Version of the event form.
 pub const VERSION: u32 = 1;
@@ -174,6 +174,12 @@ pub enum Data {
         approvals: u32,
         /// Updates left out, with the reason.
         excluded: BTreeMap<String, String>,
+        /// The emergency path that it takes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        emergency: Option<String>,
+        /// People whose approvals count; everybody's where none is named.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        approvers: BTreeSet<String>,
     },
     /// Hosts of a plan that was just made, at most [`crate::plan::MEMBERS_MAX`] of them.
     #[serde(rename = "plan.members")]
@@ -306,6 +312,50 @@ pub enum Data {
         rollout: RolloutId,
         /// How.
         end: crate::rollout::End,
+    },
+    /// A person lets an update be planned again that was rolled back.
+    #[serde(rename = "update.cleared")]
+    UpdateCleared {
+        /// The group.
+        group: String,
+        /// Source package.
+        source: String,
+        /// The version that was rolled back.
+        version: String,
+        /// Why, for people.
+        reason: String,
+    },
+    /// Somebody proposed a policy that loosens the one in force.
+    #[serde(rename = "policy.proposed")]
+    PolicyProposed {
+        /// The new policy.
+        policy: Digest,
+        /// The policy that it was compared with.
+        base: Digest,
+        /// Blob of the statement that approvers sign.
+        statement: Digest,
+        /// The author.
+        author: String,
+        /// The author's SSH signature over the statement.
+        signature: String,
+    },
+    /// A person approved a proposed policy.
+    #[serde(rename = "policy.approved")]
+    PolicyApproved {
+        /// The new policy.
+        policy: Digest,
+        /// The person.
+        person: String,
+        /// The SSH signature.
+        signature: String,
+    },
+    /// A policy is in force from here on.
+    #[serde(rename = "policy.applied")]
+    PolicyApplied {
+        /// The new policy.
+        policy: Digest,
+        /// The one that it replaces.
+        base: Digest,
     },
     /// It cannot go on for now.
     #[serde(rename = "rollout.blocked")]

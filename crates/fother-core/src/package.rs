@@ -25,7 +25,7 @@ pub struct Installed {
 }
 
 /// What kind of update a package version is, as the vendor says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum UpdateClass {
     /// Comes from the vendor's security archive or names a CVE.

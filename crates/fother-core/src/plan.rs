@@ -119,10 +119,39 @@ pub struct Plan {
     pub undo_s: u64,
     /// Updates left out by source package, with the reason.
     pub excluded: BTreeMap<String, String>,
+    /// What the policy says about when and by whom.
+    #[serde(default, skip_serializing_if = "Terms::is_default")]
+    pub terms: Terms,
     /// The archives' pinned state that the packages come from.
     pub pins: Vec<IndexPin>,
     /// The cohorts, by the root of their tree: a host needs its own cohort and a proof, not the list.
     pub cohorts: CohortTree,
+}
+
+/// What the policy says about when and by whom, fixed with the plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// The emergency path that it takes, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub emergency: Option<String>,
+    /// People whose approvals count; everybody's where none is named.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub approvers: BTreeSet<String>,
+    /// Version of the time zone database that `openings` come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tzdata: Option<String>,
+    /// When hosts may begin within [`OPENINGS_DAYS`] days from its making, in UTC; empty where nothing restricts it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub openings: Vec<crate::window::Interval>,
+}
+
+/// Days for which a plan names its openings.
+pub const OPENINGS_DAYS: u32 = 90;
+
+impl Terms {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Plan {
@@ -228,13 +257,39 @@ pub fn plan(
         budget: group.budget.clone(),
         rollout: group.rollout.clone(),
         window: group.window.clone(),
-        approvals: group.approvals,
+        approvals: group.approvals.required,
         undo_s: group.undo_s,
         excluded: excluded.clone(),
+        terms: Terms { approvers: group.approvals.people(policy), ..Terms::default() },
         pins: pins.to_vec(),
         cohorts: CohortTree::over(&cohorts.keys().copied().collect()),
     };
     Ok(Planned { plan, cohorts, up_to_date, unknown })
+}
+
+impl Planned {
+    /// Fixes when hosts may begin, and by which path: `emergency` is one of the policy's, by name.
+    ///
+    /// # Errors
+    /// Where the group may never begin, or there is no such path for it.
+    pub fn set_terms(
+        &mut self,
+        policy: &Policy,
+        emergency: Option<&str>,
+        now: crate::Timestamp,
+    ) -> Result<(), crate::policy::calendar::Error> {
+        let openings = crate::policy::calendar::openings(policy, &self.plan.group, emergency, now, OPENINGS_DAYS)?;
+        if let (Some(name), Some(group)) = (emergency, policy.group.get(&self.plan.group)) {
+            self.plan.approvals = group.approvals.in_emergency();
+            let path = policy.emergency.get(name).and_then(|path| path.window.clone());
+            self.plan.window = path.unwrap_or_else(|| group.window.clone());
+        }
+        let terms = &mut self.plan.terms;
+        terms.emergency = emergency.map(str::to_owned);
+        terms.tzdata = (!openings.is_empty()).then(|| crate::window::tzdb_version().to_owned());
+        terms.openings = openings;
+        Ok(())
+    }
 }
 
 fn empty_cohort(policy: &Policy, group: &Group, changes: Vec<PackageChange>) -> Cohort {

@@ -1,11 +1,37 @@
 //! What a team decides once and keeps in files: checks, groups, windows, budgets, rollout strategies, approvals.
+//!
+//! [`read`] reads the files, [`schema`] describes them to editors. What follows from a policy is decided in [`admission`], [`baseline`] and [`calendar`].
+
+pub mod admission;
+pub mod approvals;
+pub mod baseline;
+pub mod calendar;
+pub mod change;
+mod check;
+pub mod emergency;
+pub mod fault;
+pub mod forecast;
+pub mod freeze;
+pub mod proposal;
+pub mod read;
+pub mod schema;
+mod shape;
+pub mod span;
+
+pub use approvals::{Approvals, Team};
+pub use baseline::{Baseline, Exception, Follows};
+pub use emergency::Emergency;
+pub use fault::{Fault, PolicyError};
+pub use freeze::Freeze;
+pub use read::{Source, read};
 
 use crate::{Digest, canonical, inventory::Labels};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One question that a healthy host answers well. Data only: what to run as a hook stands in a root-owned file on the host.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Check {
     /// An HTTP GET to a loopback address answers with this status.
@@ -119,8 +145,21 @@ impl<'de> Deserialize<'de> for Share {
     }
 }
 
+impl JsonSchema for Share {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Share".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A count such as 2, or a percentage such as \"20%\".",
+            "anyOf": [{ "type": "integer", "minimum": 0, "maximum": u32::MAX }, { "type": "string", "pattern": "^(100|[0-9]{1,2})%$" }]
+        })
+    }
+}
+
 /// Over what a disruption budget is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Per {
     /// The whole group.
@@ -131,7 +170,7 @@ pub enum Per {
 }
 
 /// How many hosts of a group may be out of service at once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
     /// Hosts that may be unavailable, of what `per` says.
@@ -156,7 +195,7 @@ impl Budget {
 }
 
 /// How far a failed gate puts hosts back that were fine themselves; the host that failed is always put back by its own agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GoBack {
     /// None of them.
@@ -169,14 +208,15 @@ pub enum GoBack {
 }
 
 /// Canary, waves and soak.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Strategy {
     /// Hosts in the first wave.
     pub canary: u32,
     /// Cumulative shares of the rest; the last wave always takes everybody who is left.
     pub waves: Vec<Share>,
-    /// How long a host must stay healthy after its transaction, in seconds.
+    /// How long a host must stay healthy after its transaction, in seconds; written `soak = "15m"`, too.
+    #[serde(alias = "soak", deserialize_with = "span::seconds")]
     pub soak_s: u32,
     /// After the canary zone after zone, in the order of their names; the shares then count within each zone.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -202,7 +242,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 /// What to do with configuration files that both the administrator and the package changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConfigFiles {
     /// Keep the administrator's.
@@ -215,7 +255,7 @@ pub enum ConfigFiles {
 }
 
 /// A group of hosts and how it is patched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
     /// CEL expression over the labels that the server assigned.
@@ -229,12 +269,24 @@ pub struct Group {
     /// Names of checks.
     pub checks: Vec<String>,
     /// Distinct people who must approve, the author not among them.
-    pub approvals: u32,
+    pub approvals: Approvals,
+    /// Name of a baseline: which updates are taken, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<String>,
+    /// Takes only what another group has run for a while: the same versions, from one environment to the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Follows>,
+    /// Groups that go first: no host of this one starts while a change of theirs is due or under way.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub after: BTreeSet<String>,
+    /// Groups of which no host may be out of service while one of this group is; it counts whichever side says so.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub never_with: BTreeSet<String>,
     /// Configuration-file conflicts.
     #[serde(default)]
     pub config_files: ConfigFiles,
-    /// How long after the start of the rollout an undo is covered by the approval, in seconds. Default 30 days.
-    #[serde(default = "thirty_days_s")]
+    /// How long after the start of the rollout an undo is covered by the approval, in seconds. Default 30 days; written `undo = "30d"`, too.
+    #[serde(alias = "undo", default = "thirty_days_s", deserialize_with = "span::seconds")]
     pub undo_s: u64,
 }
 
@@ -243,7 +295,7 @@ fn thirty_days_s() -> u64 {
 }
 
 /// An archive that updates may come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Archive {
     /// Base address, no trailing slash.
@@ -260,7 +312,7 @@ pub struct Archive {
 }
 
 /// A team's policy.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// Groups by name.
@@ -275,57 +327,30 @@ pub struct Policy {
     /// Archives by name.
     #[serde(default)]
     pub archive: BTreeMap<String, Archive>,
+    /// Times in which nothing starts, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub freeze: BTreeMap<String, Freeze>,
+    /// Which updates are taken, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub baseline: BTreeMap<String, Baseline>,
+    /// Updates that are not taken for now, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub exception: BTreeMap<String, Exception>,
+    /// Shorter paths, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub emergency: BTreeMap<String, Emergency>,
+    /// Teams that approve, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub team: BTreeMap<String, Team>,
 }
 
-/// A policy that cannot be used, all reasons at once.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("the policy has {} error(s):\n{}", .0.len(), .0.join("\n"))]
-pub struct PolicyError(pub Vec<String>);
-
 impl Policy {
-    /// Reads and checks `fother.toml`.
+    /// Reads and checks a policy that is one file, `fother.toml`.
     ///
     /// # Errors
-    /// Unknown keys, unknown names, selectors that do not compile, empty lists.
+    /// As [`read`].
     pub fn parse(text: &str) -> Result<Self, PolicyError> {
-        let policy: Self = toml::from_str(text).map_err(|error| PolicyError(vec![error.to_string()]))?;
-        let errors = policy.errors();
-        if errors.is_empty() { Ok(policy) } else { Err(PolicyError(errors)) }
-    }
-
-    fn errors(&self) -> Vec<String> {
-        let mut errors = Vec::new();
-        for (name, group) in &self.group {
-            if let Err(why) = selects(&group.select, &Labels::new()) {
-                errors.push(format!("group.{name}.select: {why}"));
-            }
-            if group.window != "always" && !self.window.contains_key(&group.window) {
-                errors.push(format!("group.{name}.window: there is no window `{}`; known: always {}", group.window, known(&self.window)));
-            }
-            for check in &group.checks {
-                if !self.check.contains_key(check) {
-                    errors.push(format!("group.{name}.checks: there is no check `{check}`; known: {}", known(&self.check)));
-                }
-            }
-            if group.checks.is_empty() {
-                errors.push(format!("group.{name}.checks: empty: a group without a check can never be shown healthy"));
-            }
-            if group.rollout.canary == 0 {
-                errors.push(format!("group.{name}.rollout.canary: at least 1"));
-            }
-            if group.approvals == 0 {
-                errors.push(format!("group.{name}.approvals: at least 1: nothing is changed without somebody else's approval"));
-            }
-            if group.budget.unavailable == Share::Count(0) || group.budget.unavailable == Share::Percent(0) {
-                errors.push(format!("group.{name}.budget.unavailable: zero would never patch anything"));
-            }
-        }
-        for (name, check) in &self.check {
-            if check.name() != name {
-                errors.push(format!("check.{name}.name: must repeat the key `{name}`"));
-            }
-        }
-        errors
+        read(&[Source { name: "fother.toml", text }])
     }
 
     /// Name of this policy.
@@ -341,10 +366,6 @@ impl Policy {
     pub fn checks_of(&self, group: &Group) -> Vec<Check> {
         group.checks.iter().filter_map(|name| self.check.get(name).cloned()).collect()
     }
-}
-
-fn known<T>(map: &BTreeMap<String, T>) -> String {
-    map.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether a CEL selector picks a host with these labels; a label that the host lacks reads as `""`.

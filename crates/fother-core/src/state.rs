@@ -7,6 +7,7 @@ use crate::{
     event::{Data, Event},
     id::{ChangeId, DirectiveId, HostId, RolloutId, TokenId, TransactionId},
     inventory::Labels,
+    policy::proposal::Proposal,
     protocol::{Outcome, Report},
     rehearsal::Verdict,
     rollout::{Around, Out, Rollout, Why},
@@ -60,10 +61,14 @@ pub struct Host {
     pub rollout: Option<RolloutId>,
     /// Its directives without a final outcome; of one transaction the newest only.
     pub open: BTreeSet<DirectiveId>,
+    /// How long its last transactions took, in ms, newest last, at most [`HISTORY_KEPT`].
+    pub apply_ms: Vec<u64>,
     /// Refusals that it reported, newest last, at most [`REFUSALS_KEPT`].
     pub refusals: Vec<String>,
 }
 
+/// Times of transactions kept per host.
+pub const HISTORY_KEPT: usize = 5;
 /// Refusals kept per host.
 pub const REFUSALS_KEPT: usize = 16;
 
@@ -135,6 +140,10 @@ pub struct PlanState {
     pub approvals: u32,
     /// Updates left out.
     pub excluded: BTreeMap<String, String>,
+    /// The emergency path that it takes.
+    pub emergency: Option<String>,
+    /// People whose approvals count; everybody's where none is named.
+    pub approvers: BTreeSet<String>,
     /// When it was made.
     pub created: Timestamp,
 }
@@ -181,6 +190,12 @@ pub struct State {
     pub changes: BTreeMap<ChangeId, Change>,
     /// Rollouts.
     pub rollouts: BTreeMap<RolloutId, Rollout>,
+    /// Updates that may be planned again although they were rolled back: group, source package, version.
+    pub cleared: BTreeSet<(String, String, String)>,
+    /// The policy in force.
+    pub policy: Option<Digest>,
+    /// Looser policies that wait for approval, by the digest of the policy.
+    pub proposals: BTreeMap<Digest, Proposal>,
     /// Archives.
     pub archives: BTreeMap<String, ArchiveState>,
     /// Hosts that are not heard of and did not leave.
@@ -197,7 +212,10 @@ impl State {
         self.size = event.seq + 1;
         self.head = self.head.max(event.at);
         match &event.data {
-            Data::ServerStarted { .. } => {}
+            Data::ServerStarted { policy, .. } => self.policy = Some(*policy),
+            Data::PolicyProposed { .. } | Data::PolicyApproved { .. } | Data::PolicyApplied { .. } => {
+                self.fold_policy(&event.data, event.at)
+            }
             Data::TokenCreated { .. }
             | Data::HostEnrolled { .. }
             | Data::InventoryChanged { .. }
@@ -232,8 +250,31 @@ impl State {
             | Data::HostSkipped { .. }
             | Data::RolloutEnded { .. }
             | Data::RolloutBlocked { .. } => self.fold_rollout(&event.data, event.at),
+            Data::UpdateCleared { group, source, version, .. } => {
+                self.cleared.insert((group.clone(), source.clone(), version.clone()));
+            }
             Data::FleetStopped { reason } => self.stopped = Some(reason.clone()),
             Data::FleetResumed {} => self.stopped = None,
+        }
+    }
+
+    fn fold_policy(&mut self, data: &Data, at: Timestamp) {
+        match data {
+            Data::PolicyProposed { policy, base, statement, author, .. } => {
+                let new = Proposal { base: *base, statement: *statement, author: author.clone(), at, approvals: BTreeMap::new() };
+                self.proposals.insert(*policy, new);
+            }
+            Data::PolicyApproved { policy, person, signature } => {
+                if let Some(proposal) = self.proposals.get_mut(policy) {
+                    proposal.approvals.insert(person.clone(), signature.clone());
+                }
+            }
+            Data::PolicyApplied { policy, .. } => {
+                self.policy = Some(*policy);
+                // What was compared with another policy can come into force no more.
+                self.proposals.clear();
+            }
+            _ => {}
         }
     }
 
@@ -262,6 +303,7 @@ impl State {
                     retired: false,
                     rollout: None,
                     open: BTreeSet::new(),
+                    apply_ms: Vec::new(),
                     refusals: Vec::new(),
                 };
                 self.hosts.insert(*host, new);
@@ -409,6 +451,9 @@ impl State {
             let extra = host.refusals.len().saturating_sub(REFUSALS_KEPT);
             host.refusals.drain(..extra);
         }
+        if let Outcome::Applied { apply_ms, .. } = &report.outcome {
+            crate::predict::remember(&mut host.apply_ms, *apply_ms);
+        }
         if let Outcome::Resolved { resolution, base } = &report.outcome {
             host.resolution = Some((*resolution, *base));
         }
@@ -431,13 +476,15 @@ impl State {
 
     fn fold_change(&mut self, data: &Data, at: Timestamp) {
         match data {
-            Data::PlanCreated { plan, group, hosts, approvals, excluded } => {
+            Data::PlanCreated { plan, group, hosts, approvals, excluded, emergency, approvers } => {
                 let new = PlanState {
                     group: group.clone(),
                     hosts: *hosts,
                     cohorts: BTreeMap::new(),
                     approvals: *approvals,
                     excluded: excluded.clone(),
+                    emergency: emergency.clone(),
+                    approvers: approvers.clone(),
                     created: at,
                 };
                 self.plans.entry(*plan).or_insert(new);

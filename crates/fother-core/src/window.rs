@@ -68,17 +68,18 @@ pub enum Error {
 }
 
 /// A maintenance window as a team writes it down.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
     /// IANA name of the time zone.
     pub timezone: String,
     /// When it opens: an RFC 5545 recurrence, or [`ALWAYS`].
     pub start: String,
-    /// How long it is open, in seconds.
+    /// How long it is open, in seconds; written `duration = "3h"`, too.
+    #[serde(alias = "duration", deserialize_with = "crate::policy::span::seconds")]
     pub duration_s: u32,
-    /// How long before its end nothing starts any more, in seconds.
-    #[serde(default)]
+    /// How long before its end nothing starts any more, in seconds; written `cutoff = "30m"`, too.
+    #[serde(alias = "cutoff", default, deserialize_with = "crate::policy::span::seconds")]
     pub cutoff_s: u32,
 }
 

@@ -23,6 +23,8 @@ pub struct ChangelogFacts {
     pub entries: Vec<(Version, String)>,
     /// CVEs that they name, each with the oldest entry that names it, sorted.
     pub closes: Vec<Closes>,
+    /// Day of the newest entry that does more than build the package again, where its trailer says it.
+    pub published: Option<String>,
     /// Security if they name CVEs or went to a security suite, else bugfix.
     pub class: UpdateClass,
     /// Whether the changelog reaches back to `from`; if not, there may be more (Debian cuts old entries off).
@@ -120,7 +122,7 @@ pub fn facts(text: &str, from: Option<&Version>) -> ChangelogFacts {
     let mut entries: Vec<(Version, String)> = Vec::new();
     let mut closes: BTreeSet<Closes> = BTreeSet::new();
     let mut complete = from.is_none();
-    let mut open = false;
+    let (mut open, mut published, mut only_builds) = (false, None, true);
     for line in text.lines() {
         if let Some((version, suite)) = header(line) {
             if from.is_some_and(|from| version.compare(from) != Ordering::Greater) {
@@ -128,13 +130,17 @@ pub fn facts(text: &str, from: Option<&Version>) -> ChangelogFacts {
                 break;
             }
             entries.push((version, suite.to_owned()));
-            open = true;
+            (open, only_builds) = (true, true);
         } else if let Some(trailer) = line.strip_prefix(" -- ") {
             open = false;
             if let (Some(day), Some((version, _))) = (day(trailer), entries.last()) {
                 dated(&mut closes, version, &day);
+                if !only_builds && published.is_none() {
+                    published = Some(day);
+                }
             }
         } else if let Some((version, _)) = entries.last().filter(|_| open) {
+            only_builds &= line.trim().is_empty() || line.to_ascii_lowercase().contains("rebuild");
             for cve in cves(line) {
                 closes.retain(|c| c.cve != cve);
                 closes.insert(Closes { cve, evidence: format!("changelog {version}") });
@@ -143,7 +149,7 @@ pub fn facts(text: &str, from: Option<&Version>) -> ChangelogFacts {
     }
     let security = !closes.is_empty() || entries.iter().any(|(_, suite)| suite.contains("-security"));
     let class = if security { UpdateClass::Security } else { UpdateClass::Bugfix };
-    ChangelogFacts { entries, closes: closes.into_iter().collect(), class, complete }
+    ChangelogFacts { entries, closes: closes.into_iter().collect(), published, class, complete }
 }
 
 /// The day of an entry's trailer: `Name <mail>  Tue, 11 Nov 2025 20:14:00 +0100`.
@@ -220,6 +226,11 @@ mod tests {
         let text =
             "a (1-3) bookworm-security; urgency=high\n\n  * Fix CVE-2026-0001.\n\n -- M <m@example>  Tue, 11 Nov 2025 20:14:00 +0100\n";
         assert_eq!(facts(text, None).closes[0].evidence, "changelog 1-3 of 2025-11-11");
+        assert_eq!(facts(text, None).published.as_deref(), Some("2025-11-11"));
+        let built = format!(
+            "a (1-4) b; urgency=low\n\n  * No-change rebuild against libb2.\n\n -- M <m@example>  Tue, 03 Feb 2026 10:00:00 +0000\n\n{text}"
+        );
+        assert_eq!(facts(&built, None).published.as_deref(), Some("2025-11-11"), "building it again publishes nothing");
         let odd = text.replace("Tue, 11 Nov", "Xyz, 99 Nov");
         assert_eq!(facts(&odd, None).closes[0].evidence, "changelog 1-3");
     }

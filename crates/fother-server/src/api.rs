@@ -58,8 +58,14 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/api/v1/blobs/{hex}", get(blob))
         .route("/api/v1/tokens", post(tokens))
         .route("/api/v1/archives/update", post(update_archives))
+        .route("/api/v1/policy", get(policy).post(apply_policy))
+        .route("/api/v1/policy/simulate", post(simulate))
+        .route("/api/v1/policy/author", post(policy_author))
+        .route("/api/v1/policy/{hex}/approve", post(approve_policy))
         .route("/api/v1/resolve", post(resolve))
         .route("/api/v1/plans", post(plans))
+        .route("/api/v1/baseline", post(baseline))
+        .route("/api/v1/updates/clear", post(clear_update))
         .route("/api/v1/plans/{hex}/rehearse", post(rehearse))
         .route("/api/v1/plans/{hex}/queue", get(queue))
         .route("/api/v1/explain", get(explained))
@@ -115,8 +121,13 @@ fn digest(hex: &str) -> Answer<Digest> {
 async fn status(Held(engine): Shared) -> Data {
     let (state, last) = (engine.state(), lock(&engine.heard).values().map(|heard| heard.at).max());
     let count = |pick: &dyn Fn(&fother_core::state::Host) -> bool| state.hosts.values().filter(|host| !host.retired && pick(host)).count();
+    let (policy, now) = (engine.policy(), engine.clock.now());
+    let held = |rollout: &fother_core::rollout::Rollout| match rollout.ended {
+        None => fother_core::policy::admission::may_start(&policy, &state, rollout, now).err().map(|held| held.to_string()),
+        Some(_) => None,
+    };
     let rollouts = state.rollouts.values().map(|rollout| {
-        json!({ "id": rollout.id, "group": rollout.setup.group, "change": rollout.change, "paused": rollout.paused, "ended": rollout.ended,
+        json!({ "held": held(rollout), "id": rollout.id, "group": rollout.setup.group, "change": rollout.change, "paused": rollout.paused, "ended": rollout.ended,
             "wave": rollout.waves_passed, "waves": rollout.setup.waves.len(), "phases": phases(rollout) })
     });
     data(json!({
@@ -164,6 +175,38 @@ async fn update_archives(Held(engine): Shared, Extension(caller): Extension<Call
     run(move || engine.update_archives(&caller.actor())).await
 }
 
+async fn policy(Held(engine): Shared) -> Data {
+    run(move || engine.policy_in_force()).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Author {
+    key: String,
+}
+
+async fn policy_author(Held(engine): Shared, Json(ask): Json<Author>) -> Data {
+    run(move || Ok(json!({ "author": engine.owner(&ask.key)? }))).await
+}
+
+async fn simulate(Held(engine): Shared, Extension(caller): Extension<Caller>, Json(ask): Json<crate::Simulate>) -> Data {
+    run(move || engine.simulate(&caller.actor(), &ask)).await
+}
+
+async fn apply_policy(Held(engine): Shared, Extension(caller): Extension<Caller>, Json(wanted): Json<crate::Wanted>) -> Data {
+    run(move || engine.apply_policy(&caller.actor(), &wanted)).await
+}
+
+async fn approve_policy(
+    Held(engine): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(hex): Path<String>,
+    Json(ask): Json<Approve>,
+) -> Data {
+    let policy = digest(&hex)?;
+    run(move || engine.approve_policy(&caller.actor(), policy, &ask.signature)).await
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Resolve {
@@ -182,10 +225,37 @@ struct NewPlan {
     group: String,
     #[serde(default)]
     exclude: BTreeMap<String, String>,
+    #[serde(default)]
+    emergency: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Baseline {
+    group: String,
+    #[serde(default)]
+    emergency: Option<String>,
+}
+
+async fn baseline(Held(engine): Shared, Extension(caller): Extension<Caller>, Json(ask): Json<Baseline>) -> Data {
+    run(move || engine.baseline(&caller.actor(), &ask.group, ask.emergency.as_deref())).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Clear {
+    group: String,
+    source: String,
+    version: String,
+    reason: String,
+}
+
+async fn clear_update(Held(engine): Shared, Extension(caller): Extension<Caller>, Json(ask): Json<Clear>) -> Data {
+    run(move || engine.clear_update(&caller.actor(), &ask.group, &ask.source, &ask.version, &ask.reason)).await
 }
 
 async fn plans(Held(engine): Shared, Extension(caller): Extension<Caller>, Json(new): Json<NewPlan>) -> Data {
-    run(move || engine.make_plan(&caller.actor(), &new.group, &new.exclude)).await
+    run(move || engine.make_plan(&caller.actor(), &new.group, &new.exclude, new.emergency.as_deref())).await
 }
 
 #[derive(Deserialize)]

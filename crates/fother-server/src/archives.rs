@@ -2,12 +2,10 @@
 
 use crate::{
     Error,
-    engine::{Engine, lock},
+    engine::{Closed, Engine, lock},
     error::refuse,
 };
-use fother_core::{
-    Digest, Timestamp, directive::IndexPin, event::Data, inventory::Closes, inventory::Source, package::Offer, policy, version::Version,
-};
+use fother_core::{Digest, Timestamp, directive::IndexPin, event::Data, inventory::Source, package::Offer, policy, version::Version};
 use fother_feeds::{
     acquire,
     archive::{self, ArchiveError, Snapshot},
@@ -170,7 +168,7 @@ impl Engine {
     /// Brings every archive of the policy up to date; each on its own, a refusal of one does not stop the others.
     pub(crate) fn update_archives(&self, actor: &str) -> Result<Updated, Error> {
         let mut updated = Updated::default();
-        for (name, archive) in &self.policy.archive {
+        for (name, archive) in &self.policy().archive {
             let known = self.state().archives.get(name).cloned();
             match self.archives.update(archive, known.as_ref().and_then(|known| known.date), self.clock.now()) {
                 Ok(snapshot) => {
@@ -210,10 +208,11 @@ impl Engine {
             Err(error) => error,
         };
         if let PackageError::Refused(why) = &error {
+            let policy = self.policy();
             let theirs = |archive: &&String| {
-                self.policy.archive.get(*archive).is_some_and(|archive| archive.uri == offer.uri && archive.suite == offer.suite)
+                policy.archive.get(*archive).is_some_and(|archive| archive.uri == offer.uri && archive.suite == offer.suite)
             };
-            for archive in self.policy.archive.keys().filter(theirs) {
+            for archive in policy.archive.keys().filter(theirs) {
                 self.refuse_archive(actor, archive, why)?;
             }
         }
@@ -224,7 +223,7 @@ impl Engine {
     pub(crate) fn snapshots(&self) -> Result<Vec<Snapshot>, Error> {
         let state = self.state();
         let mut all = Vec::new();
-        for name in self.policy.archive.keys() {
+        for name in self.policy().archive.keys() {
             let hint = "run `fother archive update`, and see its reasons";
             if let Some(why) = state.archives.get(name).and_then(|archive| archive.refused.as_ref()) {
                 return refuse("archive-refused", format!("the archive {name} is not trusted at present: {why}"), hint);
@@ -237,9 +236,9 @@ impl Engine {
         Ok(all)
     }
 
-    /// CVEs that a cached package closes for those who have `from`; nothing where its changelog cannot be read, which is logged.
+    /// What a cached package closes for those who have `from`; nothing where its changelog cannot be read, which is logged.
     /// Read once per package and version: a changelog lies at the end of what must be unpacked to reach it.
-    pub(crate) fn closes(&self, package: &Path, (name, sha256): (&str, Digest), from: &Version) -> Vec<Closes> {
+    pub(crate) fn closes(&self, package: &Path, (name, sha256): (&str, Digest), from: &Version) -> Closed {
         let key = (sha256, from.as_str().to_owned());
         if let Some(known) = lock(&self.closes).get(&key) {
             return known.clone();
@@ -249,16 +248,21 @@ impl Engine {
             .and_then(|file| changelog::closes(file, name, Some(from)).map_err(|error| error.to_string()));
         match facts {
             Ok(facts) => {
+                let day = |text: &str| format!("{text}T00:00:00Z").parse::<Timestamp>().ok();
+                // Each is dated by the oldest entry that names it: naming it again publishes nothing.
+                let fixes = facts.closes.iter().filter_map(|one| day(one.evidence.rsplit_once(" of ")?.1)).max();
+                let published = fixes.or_else(|| day(facts.published.as_deref()?));
+                let closed = Closed { closes: facts.closes, published };
                 let mut known = lock(&self.closes);
                 if known.len() >= CLOSES_MAX {
                     known.clear();
                 }
-                known.insert(key, facts.closes.clone());
-                facts.closes
+                known.insert(key, closed.clone());
+                closed
             }
             Err(why) => {
                 tracing::info!(why, "what this update closes is unknown");
-                Vec::new()
+                Closed::default()
             }
         }
     }

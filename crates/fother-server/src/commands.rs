@@ -2,6 +2,7 @@
 
 use crate::{
     Error, archives,
+    baselines::{self, ClosedBy},
     engine::{Engine, kind},
     error::refuse,
     orders::is_reachable,
@@ -14,16 +15,16 @@ use fother_core::{
     directive::Order,
     event::Data,
     id::{ChangeId, HostId, RolloutId, TokenId},
-    inventory::{Closes, Inventory, Labels},
+    inventory::{Inventory, Labels},
     package::Offer,
     plan::{self, Cohort, CohortTree, Plan, PlanHost},
-    policy,
+    policy::{self, calendar},
     protocol::Token,
     rehearsal::Rehearsal,
     resolution::Resolution,
     state::{Host, State},
     version::Version,
-    window::{self, Interval},
+    window::Interval,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,9 +96,10 @@ impl Engine {
         Ok(token.text())
     }
 
-    fn members<'a>(&self, state: &'a State, group: &str) -> Result<Vec<(HostId, &'a Host)>, Error> {
-        let Some(group) = self.policy.group.get(group) else {
-            let known: Vec<&str> = self.policy.group.keys().map(String::as_str).collect();
+    pub(crate) fn members<'a>(&self, state: &'a State, group: &str) -> Result<Vec<(HostId, &'a Host)>, Error> {
+        let policy = self.policy();
+        let Some(group) = policy.group.get(group) else {
+            let known: Vec<&str> = policy.group.keys().map(String::as_str).collect();
             let what = plan::Error::NoGroup(group.to_owned()).to_string();
             return refuse("unknown-group", what, format!("known: {}; groups are declared in the policy file", known.join(", ")));
         };
@@ -126,48 +128,37 @@ impl Engine {
         Ok(asked)
     }
 
-    /// Makes the plan of a group out of the answers that fit what the hosts are now.
-    pub(crate) fn make_plan(&self, actor: &str, group: &str, excluded: &BTreeMap<String, String>) -> Result<Made, Error> {
-        let snapshots = self.snapshots()?;
+    /// Makes the plan of a group out of the answers that fit what the hosts are now; `emergency` is a path of the policy, by name.
+    pub(crate) fn make_plan(
+        &self,
+        actor: &str,
+        group: &str,
+        excluded: &BTreeMap<String, String>,
+        emergency: Option<&str>,
+    ) -> Result<Made, Error> {
         let state = self.state();
-        let (mut hosts, mut observing, mut installed) = (Vec::new(), Vec::new(), Installed::new());
-        for (id, host) in self.members(&state, group)? {
-            if host.observe {
-                observing.push(id);
-                continue;
-            }
-            let fits = host.resolution.filter(|(_, base)| host.base == Some(*base) && !host.lost);
-            let resolution: Option<Resolution> = fits.map(|(digest, _)| self.get(digest)).transpose()?;
-            if let Some(stale) = resolution.iter().flat_map(|r| &r.changes).find(|change| excluded.contains_key(&change.source)) {
-                let what = format!("the answer of {id} still holds {}, which is excluded", stale.source);
-                return refuse("resolve-again", what, "resolve the group again with the same exclusions, then plan");
-            }
-            if let (Some(inventory), Some(resolution)) = (host.inventory, &resolution) {
-                lowest(&self.get(inventory)?, resolution, &mut installed);
-            }
-            hosts.push(PlanHost { id, labels: host.labels.clone(), resolution });
-        }
-        let closes = self.acquire(actor, &snapshots, &hosts, &installed)?;
-        let planned = plan::plan(&self.policy, group, &hosts, &archives::pins(&snapshots), &closes, excluded)
+        let answers = self.answers(actor, &state, group, excluded)?;
+        baselines::hold_against(&answers.hosts, &self.left_out(&state, group, emergency, &answers)?)?;
+        let closes = answers.closed.iter().map(|(key, closed)| (key.clone(), closed.closes.clone())).collect();
+        let policy = self.policy();
+        let mut planned = plan::plan(&policy, group, &answers.hosts, &answers.pins, &closes, excluded)
             .map_err(|error| Error::Input(error.to_string()))?;
-        for cohort in planned.cohorts.values() {
-            self.put(kind::COHORT, cohort)?;
-        }
-        let digest = self.put(kind::PLAN, &planned.plan)?;
+        planned.set_terms(&policy, emergency, self.clock.now()).or_else(|error| never_opens(&error))?;
+        let digest = self.store_plan(&planned)?;
         let created = decide::create_plan(&planned, digest)?;
         self.commit(actor, |state, _| Ok(if state.plans.contains_key(&digest) { Vec::new() } else { created }))?;
         let cohorts = planned.cohorts.into_keys().collect();
-        Ok(Made { plan: digest, cohorts, up_to_date: planned.up_to_date, unknown: planned.unknown, observing })
+        Ok(Made { plan: digest, cohorts, up_to_date: planned.up_to_date, unknown: planned.unknown, observing: answers.observing })
     }
 
     /// Brings every package into the cache and reads what it closes, from the lowest source version that a host has.
-    fn acquire(
+    pub(crate) fn acquire(
         &self,
         actor: &str,
         snapshots: &[fother_feeds::archive::Snapshot],
         hosts: &[PlanHost],
         installed: &Installed,
-    ) -> Result<BTreeMap<(String, String), Vec<Closes>>, Error> {
+    ) -> Result<ClosedBy, Error> {
         let mut wanted: BTreeMap<(String, String), BTreeSet<Offer>> = BTreeMap::new();
         for change in hosts.iter().filter_map(|host| host.resolution.as_ref()).flat_map(|resolution| &resolution.changes) {
             let Some(to) = &change.to else { continue };
@@ -176,7 +167,7 @@ impl Engine {
             };
             wanted.entry((change.name.clone(), to.as_str().to_owned())).or_default().insert(offer.clone());
         }
-        let mut closes = BTreeMap::new();
+        let mut closes = ClosedBy::new();
         for (key, offers) in wanted {
             for offer in &offers {
                 let path = self.package(actor, snapshots, &key.0, offer)?;
@@ -241,7 +232,7 @@ impl Engine {
             let rehearsal: Rehearsal = self.get(rehearsal)?;
             unexercised.extend(rehearsal.exercised.into_iter().filter(|unit| !unit.exercised).map(|unit| unit.unit));
         }
-        let submission = Submission { change, digest, author, author_key, acknowledged, window: self.window(&plan.window, at)? };
+        let submission = Submission { change, digest, author, author_key, acknowledged, window: self.window(&plan, at)? };
         Ok(decide::statement(state, &plan, &unexercised, submission, at)?)
     }
 
@@ -265,15 +256,10 @@ impl Engine {
         Ok(change)
     }
 
-    /// The times of a window as long as an approval lives; empty only for `always`.
-    fn window(&self, name: &str, now: Timestamp) -> Result<Vec<Interval>, Error> {
-        if name == "always" {
-            return Ok(Vec::new());
-        }
-        let Some(window) = self.policy.window.get(name) else {
-            return refuse("unknown-window", format!("there is no window `{name}` any more"), "plan again under the present policy");
-        };
-        window::intervals(window, now, WINDOW_DAYS).map_err(|error| Error::Input(format!("window {name}: {error}")))
+    /// When hosts may begin, as long as an approval lives; empty only where nothing restricts it.
+    fn window(&self, plan: &Plan, now: Timestamp) -> Result<Vec<Interval>, Error> {
+        calendar::openings(&self.policy(), &plan.group, plan.terms.emergency.as_deref(), now, WINDOW_DAYS)
+            .or_else(|error| never_opens(&error))
     }
 
     /// Takes a person's approval in.
@@ -349,11 +335,27 @@ impl Engine {
     }
 }
 
+/// A group that has no time to begin in.
+fn never_opens<T>(error: &calendar::Error) -> Result<T, Error> {
+    match error {
+        calendar::Error::NoGroup(_) | calendar::Error::NoWindow(_) => {
+            refuse("unknown-window", format!("{error} any more"), "plan again under the present policy")
+        }
+        calendar::Error::NoEmergency(_) => {
+            refuse("unknown-emergency", error.to_string(), "see the emergency paths of `fother policy show`")
+        }
+        calendar::Error::Frozen { .. } => {
+            refuse("frozen", error.to_string(), "wait for its end, or take an emergency path that breaks it by name: `--emergency`")
+        }
+        calendar::Error::Window { .. } => refuse("never-opens", error.to_string(), "see `fother window show`"),
+    }
+}
+
 /// Lowest installed *source* version by (package, target version): a changelog counts in source versions, which a binary's may differ from.
-type Installed = BTreeMap<(String, String), Version>;
+pub(crate) type Installed = BTreeMap<(String, String), Version>;
 
 /// Takes a host's installed source versions of the packages that it would change into account.
-fn lowest(inventory: &Inventory, resolution: &Resolution, installed: &mut Installed) {
+pub(crate) fn lowest(inventory: &Inventory, resolution: &Resolution, installed: &mut Installed) {
     for change in &resolution.changes {
         let (Some(_), Some(to)) = (&change.from, &change.to) else { continue };
         let mine = inventory.packages.iter().find(|package| package.name == change.name && package.arch == change.arch);

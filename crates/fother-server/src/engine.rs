@@ -37,6 +37,7 @@ pub(crate) mod kind {
     pub(crate) const INVENTORY: &str = "inventory";
     pub(crate) const PLAN: &str = "plan";
     pub(crate) const POLICY: &str = "policy";
+    pub(crate) const POLICY_STATEMENT: &str = "policy-statement";
     pub(crate) const REHEARSAL: &str = "rehearsal";
     pub(crate) const RESOLUTION: &str = "resolution";
     pub(crate) const STATEMENT: &str = "statement";
@@ -59,18 +60,25 @@ pub(crate) struct Heard {
     pub(crate) bytes: u64,
 }
 
+/// What a package closes for those who have an older one, and the day on which the newest fix in it was published first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Closed {
+    pub(crate) closes: Vec<Closes>,
+    pub(crate) published: Option<Timestamp>,
+}
+
 /// The whole server without its doors.
 pub(crate) struct Engine {
     pub(crate) store: Store,
     pub(crate) identity: Identity,
-    pub(crate) policy: Policy,
+    policy: Mutex<Arc<Policy>>,
     pub(crate) trust: Trust,
     pub(crate) archives: Box<dyn Archives>,
     pub(crate) clock: Clock,
     pub(crate) started: Timestamp,
     pub(crate) heard: Mutex<BTreeMap<HostId, Heard>>,
     /// What packages close, by their digest and the version before: only remembered, read again after a start.
-    pub(crate) closes: Mutex<BTreeMap<(Digest, String), Vec<Closes>>>,
+    pub(crate) closes: Mutex<BTreeMap<(Digest, String), Closed>>,
     pub(crate) fleet: Fleet,
     fence: u64,
     /// Whether another server has taken the log over.
@@ -110,7 +118,7 @@ impl Engine {
             folded: Mutex::new(Folded { state: Arc::new(state), tree, note: String::new() }),
             store,
             identity,
-            policy,
+            policy: Mutex::new(Arc::new(policy)),
             trust,
             archives,
             clock,
@@ -121,7 +129,8 @@ impl Engine {
             _sole: sole,
             wake,
         };
-        let policy = engine.put(kind::POLICY, &engine.policy)?;
+        crate::policies::in_force(&engine)?;
+        let policy = engine.put(kind::POLICY, &*engine.policy())?;
         engine.commit("server", |_, _| Ok(vec![Data::ServerStarted { version: env!("CARGO_PKG_VERSION").to_owned(), policy }]))?;
         Ok((Arc::new(engine), woken))
     }
@@ -129,6 +138,16 @@ impl Engine {
     /// The state now.
     pub(crate) fn state(&self) -> Arc<State> {
         Arc::clone(&lock(&self.folded).state)
+    }
+
+    /// The policy in force.
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&lock(&self.policy))
+    }
+
+    /// Lets another policy be in force; only what the log says may come here.
+    pub(crate) fn set_policy(&self, policy: Policy) {
+        *lock(&self.policy) = Arc::new(policy);
     }
 
     /// Text of the newest checkpoint.
@@ -179,9 +198,13 @@ impl Engine {
             }
             return Err(error.into());
         }
+        let before = folded.state.policy;
         let state = Arc::make_mut(&mut folded.state);
         events.iter().for_each(|event| state.fold(event));
         bytes.iter().for_each(|bytes| folded.tree.append(merkle::leaf_hash(bytes)));
+        if let Some(policy) = folded.state.policy.filter(|now| before.is_some_and(|before| before != *now)) {
+            self.set_policy(self.get(policy)?);
+        }
         self.publish(&mut folded)?;
         let _ = self.wake.try_send(());
         Ok(Arc::clone(&folded.state))

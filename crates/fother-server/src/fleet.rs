@@ -124,6 +124,12 @@ impl Fleet {
         Ok(put)
     }
 
+    /// The worst severity of these vulnerabilities, as far as the advisory database knows one.
+    pub(crate) fn severity<'a>(&self, ids: impl Iterator<Item = &'a str>) -> Option<fother_core::cvss::Severity> {
+        let database = self.advisories().ok()?;
+        ids.filter_map(|id| Some(database.vuln_by_id(id).ok()??.cvss?.severity())).max()
+    }
+
     /// The advisory database as its file is now; read whole, once for each file.
     pub(crate) fn advisories(&self) -> Result<Arc<Advisories>, Error> {
         use std::os::unix::fs::MetadataExt as _;

@@ -6,15 +6,18 @@
 mod agents;
 mod api;
 mod archives;
+mod baselines;
 mod clock;
 mod commands;
 mod engine;
 mod error;
 mod explain;
 mod fleet;
+mod forecasts;
 mod identity;
 mod orders;
 mod page;
+mod policies;
 mod problem;
 mod ranking;
 mod reconcile;
@@ -27,9 +30,11 @@ mod witnesses;
 pub use archives::{Archives, Mirrors, PackageError, RefusedArchive, Updated, UpdatedArchive};
 pub use commands::{Asked, Draft, Made, Submit};
 pub use error::Error;
+pub use forecasts::{Simulate, Simulated};
 pub use fother_core::dispatch::JUMP_MAX;
 pub use identity::{Identity, LOG_ORIGIN, SERVER_NAME};
 pub use orders::{DIRECTIVE_LIFE, LOST_AFTER};
+pub use policies::{Became, InForce, Proposed, Wanted};
 pub use sole::unserved;
 
 use engine::Engine;
@@ -56,7 +61,7 @@ pub struct ServerOptions {
     pub run_dir: PathBuf,
     /// Archive files, by hash.
     pub cache_dir: PathBuf,
-    /// The policy.
+    /// The policy: in force from the first start on; at later starts what tightens the one in force.
     pub policy: Policy,
     /// Who may author and approve; hosts decide by their own file all the same.
     pub approvers: Trust,

@@ -8,6 +8,7 @@ use fother_core::{
     dispatch,
     event::Data,
     id::{HostId, RolloutId, TransactionId},
+    policy::admission,
     state::State,
 };
 use std::{
@@ -74,6 +75,7 @@ fn advance(engine: &Engine, id: RolloutId) -> Result<bool, Error> {
         let Some(rollout) = state.rollouts.get(&id) else { return Ok(Vec::new()) };
         let fresh = || engine.fresh().map(|(ms, random)| TransactionId::new(ms, random));
         let actions = rollout.step(&state.around(rollout), now);
+        let actions = admission::admit(&engine.policy(), state, rollout, actions, now).actions;
         let (mut events, orders) = dispatch::carry_out(state, rollout, actions, fresh)?;
         events.extend(engine.issue(state, now, Some(id), orders)?);
         Ok(events)

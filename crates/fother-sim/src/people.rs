@@ -140,6 +140,7 @@ impl World {
             approvals: self.setting.approvals,
             undo_s: 30 * 86_400,
             excluded: BTreeMap::new(),
+            terms: Default::default(),
             pins: Vec::new(),
             cohorts: CohortTree::over(&cohorts.keys().copied().collect()),
         };

@@ -3,10 +3,12 @@
 mod compare;
 mod feeds;
 mod fleet;
+mod policy;
 
 pub use compare::{Diff, Reconcile};
 pub use feeds::Feeds;
 pub use fleet::{Archive, Change, Host, Log, Plan, Rollout};
+pub use policy::{Policy, Window};
 
 use crate::{output::Wanted, sure::Sure};
 use clap::{Parser, Subcommand};
@@ -83,9 +85,26 @@ pub enum Command {
     /// Archives that updates come from.
     #[command(subcommand, after_help = "Examples:\n  fother archive update\n  fother archive ls")]
     Archive(Archive),
+    /// The policy: files that a team keeps and reviews.
+    #[command(subcommand, after_help = "Examples:\n  fother policy check\n  fother policy diff\n  fother policy apply --dry-run")]
+    Policy(Policy),
+    /// Maintenance windows: when they open.
+    #[command(subcommand, after_help = "Examples:\n  fother window show sunday-night --next 10\n  fother window ls")]
+    Window(Window),
     /// Plans: exact, pinned by digest.
     #[command(subcommand, after_help = "Examples:\n  fother plan new web\n  fother plan show 1f0c")]
     Plan(Plan),
+    /// Plan for a group exactly what the group that it follows has run long enough: the same versions.
+    #[command(
+        after_help = "Example:\n  fother promote prod\n\nThe policy says which group it follows: follows = { group = \"staging\", soak = \"7d\" }"
+    )]
+    Promote {
+        /// Group of the policy.
+        group: String,
+        /// Whether to do it.
+        #[command(flatten)]
+        sure: Sure,
+    },
     /// Changes: a plan, its rehearsal, approvals.
     #[command(subcommand, after_help = "Examples:\n  fother change ls\n  fother change submit 1f0c --key ~/.ssh/id_ed25519")]
     Change(Change),
@@ -243,7 +262,7 @@ pub struct Serve {
     /// Verified packages and indexes.
     #[arg(long, default_value = "/var/cache/fother/server")]
     pub cache_dir: PathBuf,
-    /// Policy file.
+    /// Policy: its directory, or `fother.toml` in it; `policies/*.toml` beside it belong to it.
     #[arg(long, default_value = "/etc/fother/fother.toml")]
     pub policy: PathBuf,
     /// Who may author and approve.

@@ -14,6 +14,7 @@ mod lab;
 mod log;
 mod opened;
 mod plan;
+mod policy;
 mod reconcile;
 mod rehearse;
 mod rollout;
@@ -22,6 +23,7 @@ mod serve;
 mod sign;
 mod status;
 mod vex;
+mod window;
 
 use crate::{
     cli::{Cli, Command},
@@ -57,6 +59,13 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
     if cli.format.is_for_findings() && !compares && !matches!(cli.command, Command::Scan(_)) {
         return Err(Failure::new(USAGE, "only `fother scan` has findings to print in this form", "use --format table or json"));
     }
+    if cli.format == Wanted::Ics && !matches!(cli.command, Command::Window(_) | Command::Policy(crate::cli::Policy::Simulate { .. })) {
+        return Err(Failure::new(
+            USAGE,
+            "only `fother window` and `fother policy simulate` have appointments to print as iCalendar",
+            "use --format table or json",
+        ));
+    }
     let context = Context { format: cli.format.plain(), wanted: cli.format, run_dir: cli.run_dir };
     match cli.command {
         Command::Scan(arguments) => scan::run(&context, &arguments),
@@ -70,6 +79,9 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Status => status::run(&context),
         Command::Host(verb) => host::run(&context, verb),
         Command::Archive(verb) => archive::run(&context, verb),
+        Command::Policy(verb) => policy::run(&context, &verb),
+        Command::Window(verb) => window::run(&context, &verb),
+        Command::Promote { group, sure } => plan::promote(&context, &group, sure),
         Command::Plan(verb) => plan::run(&context, verb),
         Command::Change(verb) => change::run(&context, verb),
         Command::Rollout(verb) => rollout::run(&context, verb),

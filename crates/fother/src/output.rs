@@ -32,6 +32,8 @@ pub enum Wanted {
     Csv,
     /// One page for people, self-contained (scan).
     Html,
+    /// iCalendar, RFC 5545 (window, policy simulate).
+    Ics,
 }
 
 impl Wanted {
@@ -40,7 +42,7 @@ impl Wanted {
     pub fn plain(self) -> Format {
         match self {
             Self::Table => Format::Table,
-            Self::Json | Self::Sarif | Self::Cyclonedx | Self::Openvex | Self::Spdx | Self::Csv | Self::Html => Format::Json,
+            Self::Json | Self::Ics | Self::Sarif | Self::Cyclonedx | Self::Openvex | Self::Spdx | Self::Csv | Self::Html => Format::Json,
         }
     }
 
@@ -48,7 +50,7 @@ impl Wanted {
     #[must_use]
     pub fn is_for_findings(self) -> bool {
         match self {
-            Self::Table | Self::Json => false,
+            Self::Table | Self::Json | Self::Ics => false,
             Self::Sarif | Self::Cyclonedx | Self::Openvex | Self::Spdx | Self::Csv | Self::Html => true,
         }
     }

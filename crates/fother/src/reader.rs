@@ -156,6 +156,9 @@ pub fn allowed(command: &Command) -> Option<Allowed> {
         | Command::Status
         | Command::Host(_)
         | Command::Archive(_)
+        | Command::Policy(_)
+        | Command::Window(_)
+        | Command::Promote { .. }
         | Command::Plan(_)
         | Command::Change(_)
         | Command::Rollout(_)

@@ -232,9 +232,9 @@ fn a_server_that_is_not_there_is_named_with_its_socket() {
 fn a_bad_policy_is_told_with_file_line_and_column_and_nothing_is_made() {
     let dir = Server::files();
     for (bad, words) in [
-        (POLICY.replace("soak_s = 1 }", "soak_s = }"), &["fother.toml", "line 5", "column"][..]),
-        (POLICY.replace("approvals = 1", "aprovals = 1"), &["fother.toml", "aprovals", "line 7"]),
-        (POLICY.replace("\"always\"", "\"sunday\""), &["fother.toml", "group.web.window", "sunday"]),
+        (POLICY.replace("soak_s = 1 }", "soak_s = }"), &["fother.toml:5:52:"][..]),
+        (POLICY.replace("approvals = 1", "aprovals = 1"), &["fother.toml:7:1:", "aprovals", "did you mean `approvals`?"]),
+        (POLICY.replace("\"always\"", "\"sunday\""), &["fother.toml:3:10:", "group.web.window", "sunday"]),
     ] {
         fs::write(dir.path().join("fother.toml"), bad).unwrap();
         refused(&mut Server::serve(dir.path()), 2, words);

@@ -20,7 +20,7 @@ use fother_core::{
     id::{ChangeId, DirectiveId, HostId, TransactionId},
     inventory::{Distribution, Inventory, Reboot},
     package::{Installed, Offer, UpdateClass},
-    plan::{Cohort, CohortTree, Place, Plan},
+    plan::{Cohort, CohortTree, Place, Plan, Terms},
     policy::{Budget, Check, CheckAnswer, ConfigFiles, Share, Strategy},
     protocol::{Outcome, Report},
     rehearsal::{Rehearsal, UndoProof},
@@ -338,6 +338,7 @@ impl Bench {
             approvals: 1,
             undo_s: 3600,
             excluded: BTreeMap::new(),
+            terms: Terms::default(),
             pins: Self::pins(),
             cohorts: CohortTree::over(&BTreeSet::from([cohort.digest().unwrap()])),
         };

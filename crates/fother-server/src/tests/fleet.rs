@@ -348,7 +348,7 @@ pub(super) fn rehearsed(engine: &Engine, hosts: &mut [Host]) -> Digest {
     engine.update_archives("uid:0").unwrap();
     engine.resolve("uid:0", "web", BTreeSet::new()).unwrap();
     hosts.iter_mut().for_each(|host| drop((host.turn(engine), host.turn(engine))));
-    let made = engine.make_plan("uid:0", "web", &BTreeMap::new()).unwrap();
+    let made = engine.make_plan("uid:0", "web", &BTreeMap::new(), None).unwrap();
     assert_eq!((made.cohorts.len(), made.unknown.len()), (1, 0));
     engine.rehearse("uid:0", made.plan, false).unwrap();
     hosts.iter_mut().for_each(|host| drop((host.turn(engine), host.turn(engine))));

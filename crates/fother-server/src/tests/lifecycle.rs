@@ -361,9 +361,9 @@ fn an_offer_from_elsewhere_and_a_stale_exclusion_make_no_plan() {
     engine.store.put_blob("resolution", &canonical::to_vec(&resolution).unwrap()).unwrap();
     hosts[0].report(None, Outcome::Resolved { resolution: resolution.digest().unwrap(), base });
     hosts[0].turn(&engine);
-    assert_eq!(code(&engine.make_plan("uid:0", "web", &BTreeMap::new()).unwrap_err()), "package-refused");
+    assert_eq!(code(&engine.make_plan("uid:0", "web", &BTreeMap::new(), None).unwrap_err()), "package-refused");
     let exclude = BTreeMap::from([("nginx".to_owned(), "breaks".to_owned())]);
-    assert_eq!(code(&engine.make_plan("uid:0", "web", &exclude).unwrap_err()), "resolve-again");
+    assert_eq!(code(&engine.make_plan("uid:0", "web", &exclude, None).unwrap_err()), "resolve-again");
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 mod affected;
 mod archives;
+mod baselines;
 mod door;
 mod fleet;
 mod kill;
 mod lifecycle;
+mod policies;
 mod ranking;

@@ -69,7 +69,7 @@ pub enum Archive {
 pub enum Plan {
     /// Let hosts resolve, group them, name the result.
     #[command(
-        after_help = "Examples:\n  fother plan new web\n  fother plan new web --exclude lab-site\n  fother plan new web --due-within 14d\n  fother plan new web --risk 90%"
+        after_help = "Examples:\n  fother plan new web\n  fother plan new web --exclude lab-site\n  fother plan new web --due-within 14d\n  fother plan new web --risk 90%\n  fother plan new web --emergency known-exploited"
     )]
     New {
         /// Group of the policy.
@@ -89,6 +89,25 @@ pub enum Plan {
         /// Whether the group is reachable from the internet.
         #[arg(long, value_parser = ["yes", "no"])]
         exposed: Option<String>,
+        /// Take this emergency path of the policy, by name.
+        #[arg(long, value_name = "PATH")]
+        emergency: Option<String>,
+        /// Whether to do it.
+        #[command(flatten)]
+        sure: Sure,
+    },
+    /// Let an update be planned again that was rolled back.
+    #[command(after_help = "Example:\n  fother plan clear web nginx 1.22.1-9+deb12u7 --reason 'the site was mended'")]
+    Clear {
+        /// Group of the policy.
+        group: String,
+        /// Source package.
+        source: String,
+        /// The version that was rolled back.
+        version: String,
+        /// What was mended; it stays in the log.
+        #[arg(long)]
+        reason: String,
         /// Whether to do it.
         #[command(flatten)]
         sure: Sure,

@@ -295,7 +295,7 @@ pub fn write(wanted: Wanted, judged: &Judged<'_>, queue: &Queue) -> Result<(), F
             println!("{}", report::html::page_of(&subject));
             return Ok(());
         }
-        Wanted::Table | Wanted::Json => return Ok(()),
+        Wanted::Table | Wanted::Json | Wanted::Ics => return Ok(()),
     };
     println!("{}", serde_json::to_string_pretty(&value)?);
     Ok(())

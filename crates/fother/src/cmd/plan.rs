@@ -23,6 +23,8 @@ use std::{
 
 /// Longest wait for hosts to resolve.
 const RESOLVE_WAIT: Duration = Duration::from_secs(5 * 60);
+/// What is left out may bring other updates in: how often that is looked at.
+const BASELINE_ROUNDS_MAX: usize = 4;
 /// Longest wait for rehearsals; a bisection rehearses several times.
 const REHEARSE_WAIT: Duration = Duration::from_secs(60 * 60);
 
@@ -30,13 +32,13 @@ const REHEARSE_WAIT: Duration = Duration::from_secs(60 * 60);
 pub fn run(context: &Context, verb: Plan) -> Result<u8, Failure> {
     let client = context.client()?;
     match verb {
-        Plan::New { group, exclude, because, due_within, risk, exposed, sure } => {
+        Plan::New { group, exclude, because, due_within, risk, exposed, emergency, sure } => {
             if !sure.go(&format!("let the hosts of group {group} resolve, and make a plan")) {
                 return Ok(FINE);
             }
             let wish = due_within.map(|days| Wish::DueWithin(days.0)).or(risk.map(|share| Wish::Risk(share.0)));
             let mine = exclude.into_iter().map(|source| (source, because.clone())).collect();
-            let digest = wished(&client, &group, mine, wish, exposed.as_deref())?;
+            let digest = wished(&client, &group, mine, wish, exposed.as_deref(), emergency.as_deref())?;
             show(context, &client, digest)
         }
         Plan::Rehearse { plan, no_bisect, sure } => {
@@ -52,6 +54,13 @@ pub fn run(context: &Context, verb: Plan) -> Result<u8, Failure> {
                 Verdict::Unknown => UNKNOWN,
             })
         }
+        Plan::Clear { group, source, version, reason, sure } => {
+            if sure.go(&format!("let {source} {version} be planned again in group {group}")) {
+                let ask = json!({"group": group, "source": source, "version": version, "reason": reason});
+                let _: Value = client.post("/api/v1/updates/clear", &ask)?;
+            }
+            Ok(FINE)
+        }
         Plan::Show { plan } => {
             let digest = find(&client, &plan)?;
             show(context, &client, digest)
@@ -60,9 +69,23 @@ pub fn run(context: &Context, verb: Plan) -> Result<u8, Failure> {
     }
 }
 
-/// Lets the group's hosts resolve, then makes the plan.
-pub fn new(client: &Client, group: &str, exclude: &[String], because: &str) -> Result<Digest, Failure> {
-    without(client, group, &exclude.iter().map(|source| (source.clone(), because.to_owned())).collect())
+/// `fother promote`: a plan of the same versions that the group before it has run for its soak.
+pub fn promote(context: &Context, group: &str, sure: crate::sure::Sure) -> Result<u8, Failure> {
+    let client = context.client()?;
+    let running: fother_server::InForce = client.get("/api/v1/policy")?;
+    let Some(known) = running.policy.group.get(group) else {
+        let known = running.policy.group.keys().cloned().collect::<Vec<_>>().join(", ");
+        return Err(Failure::new(USAGE, format!("there is no group `{group}`"), format!("known: {known}")));
+    };
+    let Some(first) = &known.follows else {
+        let hint = format!("say it in the policy: [group.{group}] follows = {{ group = \"staging\", soak = \"7d\" }}");
+        return Err(Failure::new(USAGE, format!("group {group} follows no other group"), hint));
+    };
+    if !sure.go(&format!("plan for group {group} what group {} has run long enough", first.group)) {
+        return Ok(FINE);
+    }
+    let digest = by(&client, group, &BTreeMap::new(), None)?;
+    show(context, &client, digest)
 }
 
 /// The same with what is wished for alone: planned whole first, since only a plan's packages say what they close.
@@ -72,25 +95,46 @@ pub fn wished(
     mut excluded: BTreeMap<String, String>,
     wish: Option<Wish>,
     exposed: Option<&str>,
+    emergency: Option<&str>,
 ) -> Result<Digest, Failure> {
-    let whole = without(client, group, &excluded)?;
+    let whole = by(client, group, &excluded, emergency)?;
     let Some(wish) = wish else { return Ok(whole) };
     excluded.extend(queue::left_out(&queue::of(client, whole, exposed, Some(wish))?)?);
-    without(client, group, &excluded)
+    by(client, group, &excluded, emergency)
 }
 
-/// The same, with a reason for each source package that is left out.
-pub fn without(client: &Client, group: &str, excluded: &BTreeMap<String, String>) -> Result<Digest, Failure> {
-    let exclude: Vec<&String> = excluded.keys().collect();
-    let asked: Value = client.post("/api/v1/resolve", &json!({"group": group, "exclude": exclude}))?;
-    let ids: Vec<String> = asked["directives"].as_array().into_iter().flatten().map(text).collect();
-    eprintln!("{} hosts resolve…", ids.len());
-    wait_for(client, &ids, RESOLVE_WAIT)?;
-    let made: Value = client.post("/api/v1/plans", &json!({"group": group, "exclude": excluded}))?;
+/// Lets the group's hosts resolve, then makes the plan.
+pub fn new(client: &Client, group: &str, exclude: &[String], because: &str) -> Result<Digest, Failure> {
+    by(client, group, &exclude.iter().map(|source| (source.clone(), because.to_owned())).collect(), None)
+}
+
+/// The same, with a reason for each source package that is left out, by an emergency path where one is named. What the policy leaves
+/// out is left out, too: the hosts resolve again without it.
+fn by(client: &Client, group: &str, excluded: &BTreeMap<String, String>, emergency: Option<&str>) -> Result<Digest, Failure> {
+    resolve(client, group, excluded)?;
+    let mut excluded = excluded.clone();
+    for _ in 0..BASELINE_ROUNDS_MAX {
+        let left: BTreeMap<String, String> = client.post("/api/v1/baseline", &json!({"group": group, "emergency": emergency}))?;
+        if left.is_empty() {
+            break;
+        }
+        left.iter().for_each(|(source, why)| eprintln!("left out: {source}: {}", fother_core::text::printable(why, 400)));
+        excluded.extend(left);
+        resolve(client, group, &excluded)?;
+    }
+    let made: Value = client.post("/api/v1/plans", &json!({"group": group, "exclude": excluded, "emergency": emergency}))?;
     for host in made["unknown"].as_array().into_iter().flatten() {
         eprintln!("unknown: {} gave no answer and is not in the plan", text(host));
     }
     text(&made["plan"]).parse().map_err(|_| anyhow::anyhow!("the server named no plan").into())
+}
+
+fn resolve(client: &Client, group: &str, excluded: &BTreeMap<String, String>) -> Result<(), Failure> {
+    let exclude: Vec<&String> = excluded.keys().collect();
+    let asked: Value = client.post("/api/v1/resolve", &json!({"group": group, "exclude": exclude}))?;
+    let ids: Vec<String> = asked["directives"].as_array().into_iter().flatten().map(text).collect();
+    eprintln!("{} hosts resolve…", ids.len());
+    wait_for(client, &ids, RESOLVE_WAIT)
 }
 
 /// Rehearses each cohort and waits for the verdicts.
@@ -160,6 +204,15 @@ pub fn show(context: &Context, client: &Client, digest: Digest) -> Result<u8, Fa
         "rollout    canary {}, soak {} s, window {}, {} approval(s)",
         plan.rollout.canary, plan.rollout.soak_s, plan.window, plan.approvals
     );
+    if let Some(path) = &plan.terms.emergency {
+        println!("emergency  {path}");
+    }
+    if !plan.terms.approvers.is_empty() {
+        println!("approvers  {}", plan.terms.approvers.iter().cloned().collect::<Vec<_>>().join(", "));
+    }
+    if let (Some(next), Some(tzdata)) = (plan.terms.openings.first(), &plan.terms.tzdata) {
+        println!("openings   {} within 90 days, next {} to {} (tz database {tzdata})", plan.terms.openings.len(), next.start, next.end);
+    }
     for (source, why) in &plan.excluded {
         println!("left out   {source}: {why}");
     }

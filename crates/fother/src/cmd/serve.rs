@@ -5,7 +5,7 @@ use crate::{
     cli::Serve,
     failure::{FAILED, FINE, Failure, REFUSED, USAGE},
 };
-use fother_core::{approval::Trust, policy::Policy};
+use fother_core::approval::Trust;
 use fother_server::ServerOptions;
 use std::{fs, fs::File, net::TcpListener, path::Path};
 
@@ -17,7 +17,7 @@ pub fn run(context: &Context, arguments: Serve) -> Result<u8, Failure> {
     };
     let unusable =
         |path: &Path, why: String| Failure::new(USAGE, format!("{} cannot be used: {why}", path.display()), "mend it, then start again");
-    let policy = Policy::parse(&read(&arguments.policy)?).map_err(|error| unusable(&arguments.policy, error.to_string()))?;
+    let policy = super::policy::files::policy(&arguments.policy)?;
     let approvers = Trust::parse(&read(&arguments.approvers)?).map_err(|error| unusable(&arguments.approvers, error.to_string()))?;
     if !arguments.web.ip().is_loopback() {
         return Err(Failure::new(

@@ -25,6 +25,11 @@ pub fn run(context: &Context) -> Result<u8, Failure> {
         status["hosts"]["total"], status["hosts"]["lost"], status["hosts"]["observe"]
     );
     vulnerable(client.get("/api/v1/vulnerabilities"));
+    for rollout in status["rollouts"].as_array().into_iter().flatten() {
+        if let Some(why) = rollout["held"].as_str() {
+            println!("held       {}: {}", text(&rollout["id"]), printable(why, 400));
+        }
+    }
     let state: Value = client.get("/api/v1/state")?;
     let rollouts: Vec<Vec<String>> = state["rollouts"].as_object().into_iter().flatten().map(|(id, rollout)| row(id, rollout)).collect();
     if !rollouts.is_empty() {

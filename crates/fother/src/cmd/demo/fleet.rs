@@ -84,24 +84,12 @@ impl Fleet {
         let keyring = self.dir.join("lab.gpg");
         let host = self.hosts.first().map(|host| host.name.clone()).unwrap_or_default();
         fs::write(&keyring, fother_lab::exec(LAB, &host, &["cat", "/etc/apt/keyrings/fother-lab.gpg"], &[])?.stdout)?;
-        let debian = "/usr/share/keyrings/debian-archive-keyring.gpg";
-        let archive = |name: &str, path: &str, suite: &str, key: &str, age: u32| {
-            format!(
-                "[archive.{name}]\nuri = \"http://{GATEWAY}:{MIRROR_PORT}/{path}\"\nsuite = \"{suite}\"\ncomponents = [\"main\"]\nsigned_by = \"{key}\"\nmax_age_days = {age}\n"
-            )
-        };
-        let policy = [
-            "[group.web]\nselect = 'role == \"web\" && env == \"prod\"'\nwindow = \"always\"\n\
-             budget = { unavailable = \"50%\", one_zone_at_a_time = true }\nrollout = { canary = 1, waves = [\"100%\"], soak_s = 5 }\n\
-             checks = [\"site\", \"nginx\"]\napprovals = 1\n"
-                .to_owned(),
-            "[check.site]\nkind = \"http\"\nname = \"site\"\nurl = \"http://127.0.0.1/\"\nstatus = 200\n".to_owned(),
-            "[check.nginx]\nkind = \"unit\"\nname = \"nginx\"\nunit = \"nginx.service\"\n".to_owned(),
-            archive("debian", "debian", "bookworm", debian, 400),
-            archive("security", "security", "bookworm-security", debian, 400),
-            archive("lab", "lab", "lab", &keyring.display().to_string(), 7),
-        ];
-        fs::write(self.dir.join("fother.toml"), policy.join("\n"))?;
+        let archives = include_str!("policy/policies/archives.toml")
+            .replace("@MIRROR@", &format!("{GATEWAY}:{MIRROR_PORT}"))
+            .replace("@KEYRING@", &keyring.display().to_string());
+        fs::create_dir_all(self.dir.join("policies"))?;
+        fs::write(self.dir.join("fother.toml"), include_str!("policy/fother.toml"))?;
+        fs::write(self.dir.join("policies/archives.toml"), archives)?;
         Ok(())
     }
 

@@ -92,7 +92,7 @@ fn ranked(fleet: &mut Fleet, digest: Digest, failing: &[String]) -> Result<(), F
     // The same plan, asked for with less: each is resolved by the hosts again, and says what it leaves out and why.
     let left_out: BTreeMap<String, String> = failing.iter().map(|source| (source.clone(), BREAKS.to_owned())).collect();
     for (name, wish) in [("due within 14 days", Wish::DueWithin(14)), ("90 % of the risk", Wish::Risk(90))] {
-        let wished = plan::wished(&client, "web", left_out.clone(), Some(wish), Some("yes"))?;
+        let wished = plan::wished(&client, "web", left_out.clone(), Some(wish), Some("yes"), None)?;
         let made: Plan = client.blob("plan", wished)?;
         let mut packages = 0;
         for (cohort, _) in plan::rehearsals(&client, wished)? {
