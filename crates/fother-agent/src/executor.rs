@@ -7,7 +7,7 @@ use crate::{
     host::{Clock, Host, SystemClock},
     ipc::{self, Answer, Need, Request, Status},
     spool::Store,
-    state::{JOBS_MAX, Keeper, REPORTS_MAX},
+    state::{Keeper, REPORTS_MAX},
     verify,
     witness::Witness,
 };
@@ -169,6 +169,7 @@ impl Executor {
             Request::Needs => self.needs().map(|needs| Answer::Needs { needs }),
             Request::Delivered { digest } => self.delivered(*digest).map(|()| Answer::Done),
             Request::Acknowledge { number } => self.acknowledge(*number).map(|()| Answer::Done),
+            Request::Halt { halted } => self.halt(*halted).map(|()| Answer::Done),
             Request::Blobs => Ok(Answer::Blobs { blobs: lock(&self.keeper).get().blobs.clone() }),
             Request::Take { digest } => self.blob(*digest),
             Request::Sent { digest } => self.sent(*digest).map(|()| Answer::Done),
@@ -197,17 +198,13 @@ impl Executor {
         let mut keeper = lock(&self.keeper);
         let intake = Intake { host: self.identity.host, key, seen: keeper.get().seen };
         let accepted = intake.accept(signed, self.clock.now()).and_then(|directive| {
-            let full = keeper.get().jobs.len() >= JOBS_MAX;
-            if full { Err(Refused::Unknown { why: format!("{JOBS_MAX} directives wait already") }) } else { Ok(directive) }
+            let mut next = keeper.get().clone();
+            next.accept(directive.clone()).map(|()| (directive, next))
         });
         match accepted {
-            Ok(directive) => {
+            Ok((directive, next)) => {
                 tracing::info!(id = %directive.id, sequence = directive.sequence, order = directive.order.name(), "directive accepted");
-                let change = keeper.change(|state| {
-                    state.seen = directive.sequence;
-                    state.jobs.push(crate::state::Job { directive, begun: false, reported: Vec::new() });
-                });
-                change.map_err(|error| format!("the directive could not be stored: {error}"))
+                keeper.change(|state| *state = next).map_err(|error| format!("the directive could not be stored: {error}"))
             }
             Err(why) => {
                 self.report_refused(&mut keeper, signed, &why)?;
@@ -279,6 +276,11 @@ impl Executor {
     fn acknowledge(&self, number: u64) -> Result<(), String> {
         let change = lock(&self.keeper).change(|state| state.reports.retain(|report| report.number > number));
         change.map_err(|error| error.to_string())
+    }
+
+    /// The server says whether anything new may begin. Whoever stands between can only stop more than it says.
+    fn halt(&self, halted: bool) -> Result<(), String> {
+        lock(&self.keeper).change(|state| state.halted = halted).map_err(|error| error.to_string())
     }
 
     fn blob(&self, digest: Digest) -> Result<Answer, String> {

@@ -15,6 +15,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+pub use fother_core::agent::transaction::{Hook, Progress};
+
 /// Something on the host did not work; for people: what, where, what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -32,33 +34,6 @@ pub struct Transaction {
     pub cohort: Cohort,
     /// Paths that the rehearsal saw it write.
     pub footprint: Vec<FootprintEntry>,
-}
-
-/// How far a transaction is on the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// Never started.
-    NotStarted,
-    /// Its unit runs.
-    Running,
-    /// Ended with the host as before.
-    Before {
-        /// Why.
-        why: String,
-        /// Paths that were put back or could have been, read anew and compared; 0 where nothing was begun.
-        paths_compared: u64,
-    },
-    /// Ended with everything installed; milliseconds.
-    After(u64),
-}
-
-/// Before and after service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hook {
-    /// Take this host out of service.
-    Drain,
-    /// Put it back.
-    Undrain,
 }
 
 /// What a rehearsal answers.

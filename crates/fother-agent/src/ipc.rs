@@ -46,6 +46,11 @@ pub enum Request {
         /// The number.
         number: u64,
     },
+    /// Whether the server says that nothing new may begin.
+    Halt {
+        /// It does.
+        halted: bool,
+    },
     /// Blobs that wait to be sent.
     Blobs,
     /// The text of one of them, or of the inventory.

@@ -118,6 +118,8 @@ impl Network {
         {
             tracing::warn!(%error, "the checkpoint was not cosigned");
         }
+        // Before anything new is handed over.
+        self.ask(&Request::Halt { halted: answer.stopped })?;
         for signed in answer.directives {
             if let Err(error) = self.ask(&Request::Directive { signed }) {
                 tracing::warn!(%error, "a directive was not taken");

@@ -4,7 +4,7 @@ use crate::{config::Config, durable, ipc::Need, spool::Store};
 use fother_core::{
     Digest, Timestamp,
     approval::{Refused as NotApproved, Statement, Trust},
-    directive::{IndexPin, Order},
+    directive::{IndexPin, Order, Refused::NotNow},
     id::HostId,
     plan::{Cohort, Place, Plan},
     protocol::{BLOB_BYTES_MAX, Outcome},
@@ -180,7 +180,13 @@ pub fn approvals(
     let trust = trust(config).map_err(not_approved)?;
     let statement = read_bytes(store, "statement", statement).map_err(|reason| not_approved(NotApproved::Statement { reason }))?;
     let (statement, people) = trust.approved(&statement, author, approvals).map_err(not_approved)?;
-    statement.covers(*plan, *cohort, *rehearsal, host, now).map_err(not_approved)?;
+    match statement.covers(*plan, *cohort, *rehearsal, host, now) {
+        // Approved, but too early or too late: the rollout asks again while it may start.
+        Err(NotApproved::NotCovered { reason: why }) if statement.admits(now) == Err(why.as_str()) => {
+            return Err(Outcome::Refused { why: NotNow { why } });
+        }
+        covered => covered.map_err(not_approved)?,
+    }
     Ok(Some((statement, people)))
 }
 

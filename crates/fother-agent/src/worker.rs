@@ -9,6 +9,7 @@ use crate::{
     verify,
 };
 use fother_core::{
+    agent::transaction::{self, Begin},
     canonical,
     directive::{Directive, IndexPin, Order, Refused},
     id::TransactionId,
@@ -58,9 +59,7 @@ impl Executor {
             return Ok(true);
         }
         let now = self.clock.now();
-        if directive.expires <= now {
-            return Err(Outcome::Refused { why: Refused::Expired { expires: directive.expires } });
-        }
+        lock(&self.keeper).get().may_begin(directive, now).map_err(|why| Outcome::Refused { why })?;
         if self.config.observes() && !matches!(directive.order, Order::Resolve { .. }) {
             return Err(refused(format!(
                 "this host only observes; switch {} on at the host itself: observe = false in agent.toml",
@@ -165,16 +164,14 @@ impl Executor {
     fn apply(&self, directive: &Directive, txn: TransactionId, begun: bool) -> io::Result<Outcome> {
         let dir = self.config.transactions().join(txn.to_string());
         let mut journal = Journal::open(&dir, self.disk.clone())?;
-        match journal.accepted() {
-            Some((known, _)) if known == directive.id && begun => {}
-            Some(_) => return Ok(refused(format!("{txn} is known already; nothing is done twice"))),
-            None => match self.prepare(directive, txn, &dir) {
+        match transaction::begin(journal.steps(), txn, directive.id, begun) {
+            Begin::GoOn => {}
+            Begin::Say(outcome) => return Ok(outcome),
+            Begin::New => match self.prepare(directive, txn, &dir) {
                 Err(outcome) => return Ok(outcome),
                 Ok(undo_until) => {
                     lock(&self.keeper).change(|state| {
-                        if let Some(job) = state.jobs.first_mut() {
-                            job.begun = true;
-                        }
+                        state.begin();
                         state.report_once("started", Outcome::Started { txn });
                     })?;
                     journal.append(Step::Accepted { directive: directive.id, undo_until })?;
@@ -205,32 +202,14 @@ impl Executor {
     fn undo(&self, txn: TransactionId, reason: &str, begun: bool) -> io::Result<Outcome> {
         let dir = self.config.transactions().join(txn.to_string());
         let mut journal = Journal::open(&dir, self.disk.clone())?;
-        let now = self.clock.now();
-        let last = journal.steps().last().cloned();
-        let touched = journal.steps().contains(&Step::Applying);
-        match (journal.accepted(), last) {
-            (None, _) | (_, None) => return Ok(refused(format!("{txn} is no transaction of this host"))),
-            (Some(_), Some(_)) if begun => {}
-            // Undone already, perhaps by root at the host itself: said again, and not done again.
-            (Some(_), Some(Step::Ended { outcome: outcome @ Outcome::RolledBack { .. } })) => return Ok(outcome),
-            (Some((_, undo_until)), _) if now >= undo_until => {
-                return Ok(refused(format!(
-                    "the approval covered an undo of {txn} until {undo_until}; root can still undo at the host itself"
-                )));
-            }
-            (_, Some(Step::Ended { outcome: Outcome::Verified { .. } | Outcome::Failed { .. } })) if touched => {}
-            (_, Some(Step::Ended { .. })) => return Ok(refused(format!("{txn} is not in effect: there is nothing to undo"))),
-            (_, Some(_)) => return Ok(refused(format!("{txn} has not ended yet"))),
+        if let Err(outcome) = transaction::may_undo(journal.steps(), txn, begun, self.clock.now()) {
+            return Ok(outcome);
         }
         if !begun {
-            lock(&self.keeper).change(|state| {
-                if let Some(job) = state.jobs.first_mut() {
-                    job.begun = true;
-                }
-            })?;
+            lock(&self.keeper).change(crate::state::State::begin)?;
         }
-        if matches!(journal.steps().last(), Some(Step::Ended { outcome: Outcome::Verified { .. } | Outcome::Failed { .. } })) {
-            journal.append(Step::GoingBack { why: fother_core::text::printable(reason, 500) })?;
+        if let Some(step) = transaction::turn_back(journal.steps(), reason) {
+            journal.append(step)?;
         }
         self.drive(&dir, journal)
     }

@@ -10,10 +10,12 @@ use crate::{
     event::Data,
     id::{ChangeId, HostId, RolloutId, TokenId},
     inventory::Labels,
+    mutant,
+    mutant::Mutant,
     plan::{Cohort, MEMBERS_MAX, Plan, Planned},
     protocol::{self, CheckIn, Enrol},
     rehearsal::Verdict,
-    rollout::{End, Phase, Setup},
+    rollout::{End, Phase, Rollout, Setup},
     state::State,
     window::Interval,
 };
@@ -106,10 +108,10 @@ pub fn check_in(state: &State, id: HostId, check_in: &CheckIn, packages: Option<
     }
     let mut last = host.acknowledged;
     for report in check_in.reports.iter().take(protocol::OUTCOMES_MAX) {
-        if report.number <= last {
+        if report.number <= last && !mutant::is(Mutant::ReportsTwice) {
             continue;
         }
-        if report.number != last + 1 {
+        if report.number > last + 1 {
             return refuse("gap", format!("report {} follows {last}", report.number), "the agent must send its reports without gaps");
         }
         last = report.number;
@@ -268,34 +270,48 @@ pub fn drafted_at(statement: &Statement) -> Timestamp {
 /// # Errors
 /// Unknown or closed change, a signature that does not count, the author's own.
 pub fn approve(state: &State, trust: &Trust, id: ChangeId, bytes: &[u8], signature: &str) -> Result<Data, Refusal> {
-    let Some(change) = state.changes.get(&id) else {
-        return refuse("unknown-change", format!("there is no change {id}"), "see `fother change ls`");
-    };
-    if Digest::of_kind("statement", bytes) != change.statement {
-        return refuse("other-statement", "these are not the bytes of the change's statement", "read `fother change show` again");
-    }
-    if !matches!(change.status(), Status::Open | Status::Approved) {
-        return refuse("closed", format!("{id} is {:?}", change.status()), "submit a new change");
-    }
+    approvable(state, id, Digest::of_kind("statement", bytes))?;
     let Ok(statement) = serde_json::from_slice::<Statement>(bytes) else {
         return refuse("other-statement", "the change's statement cannot be read", "submit the plan again");
     };
-    let signer = match trust.approver(&statement, bytes, signature) {
-        Ok(signer) => signer,
-        Err(NoApproval::Author(person)) => {
-            return refuse("four-eyes", format!("{person} is the author and cannot approve"), "ask somebody else");
-        }
-        Err(NoApproval::Signature(why)) => {
-            return refuse("bad-signature", why, "sign the statement of `fother change show` with a key from the approvers file");
-        }
+    approve_by(trust.approver(&statement, bytes, signature), id, signature)
+}
+
+/// Whether a statement of this digest can be approved for a change.
+///
+/// # Errors
+/// Unknown or closed change, another statement than the change's.
+pub fn approvable(state: &State, id: ChangeId, statement: Digest) -> Result<(), Refusal> {
+    let Some(change) = state.changes.get(&id) else {
+        return refuse("unknown-change", format!("there is no change {id}"), "see `fother change ls`");
     };
-    Ok(Data::ChangeApproved { change: id, person: signer.person, signature: signature.to_owned() })
+    if statement != change.statement {
+        return refuse("other-statement", "these are not the bytes of the change's statement", "read `fother change show` again");
+    }
+    match change.status() {
+        Status::Open | Status::Approved => Ok(()),
+        status @ (Status::Rejected | Status::RolledOut) => refuse("closed", format!("{id} is {status:?}"), "submit a new change"),
+    }
+}
+
+/// Takes in what became of a person's signature.
+///
+/// # Errors
+/// A signature that does not count, the author's own.
+pub fn approve_by(signer: Result<approval::Signer, NoApproval>, id: ChangeId, signature: &str) -> Result<Data, Refusal> {
+    match signer {
+        Ok(signer) => Ok(Data::ChangeApproved { change: id, person: signer.person, signature: signature.to_owned() }),
+        Err(NoApproval::Author(person)) => refuse("four-eyes", format!("{person} is the author and cannot approve"), "ask somebody else"),
+        Err(NoApproval::Signature(why)) => {
+            refuse("bad-signature", why, "sign the statement of `fother change show` with a key from the approvers file")
+        }
+    }
 }
 
 /// Starts the rollout of an approved change, in one append.
 ///
 /// # Errors
-/// Not approved, already started, or another rollout works on one of the hosts.
+/// Not approved, already started, or another rollout works on one of the hosts and is not to be superseded, or is being undone.
 pub fn start_rollout(
     state: &State,
     rollout: RolloutId,
@@ -303,6 +319,7 @@ pub fn start_rollout(
     plan: &Plan,
     cohorts: &BTreeMap<Digest, Cohort>,
     statement: &Statement,
+    supersede: bool,
 ) -> Result<Vec<Data>, Refusal> {
     let Some(change) = state.changes.get(&id) else {
         return refuse("unknown-change", format!("there is no change {id}"), "see `fother change ls`");
@@ -329,25 +346,31 @@ pub fn start_rollout(
     let labels: BTreeMap<HostId, Labels> = state.hosts.iter().map(|(id, host)| (*id, host.labels.clone())).collect();
     let waves = crate::plan::waves(plan, cohorts, &labels);
     let mine: BTreeSet<HostId> = waves.iter().flatten().copied().collect();
-    let busy = state.rollouts.values().find(|other| other.ended.is_none() && other.hosts.keys().any(|host| mine.contains(host)));
-    if let Some(other) = busy {
-        return refuse("busy", format!("{} works on some of these hosts", other.id), "wait for it or abort it");
+    let in_the_way = |other: &&Rollout| other.ended.is_none() && other.hosts().keys().any(|host| mine.contains(host));
+    let running = state.active.iter().filter_map(|id| state.rollouts.get(id));
+    let others: Vec<&Rollout> = running.filter(in_the_way).collect();
+    if let Some(other) = others.iter().find(|other| !supersede || other.rolling_back.is_some()) {
+        let hint = "wait for it or abort it; or let this one take its place with `fother rollout start --supersede`";
+        return refuse("busy", format!("{} works on some of these hosts", other.id), hint);
     }
-    let member = |host: &&crate::state::Host| crate::policy::selects(&plan.select, &host.labels) == Ok(true) && !host.retired;
-    let group_size = state.hosts.values().filter(member).count();
+    let zone_sizes = crate::state::zone_sizes(&state.hosts, &plan.select);
     let setup = Setup {
         group: plan.group.clone(),
         select: plan.select.clone(),
         hosts: u32::try_from(mine.len()).unwrap_or(u32::MAX),
         waves: Vec::new(),
         zones: BTreeMap::new(),
-        group_size: u32::try_from(group_size).unwrap_or(u32::MAX),
+        group_size: zone_sizes.values().sum(),
+        zone_sizes,
+        outage: None,
         budget: plan.budget.clone(),
         strategy: plan.rollout.clone(),
         window: statement.window.clone(),
         expires: statement.expires,
     };
-    let mut events = vec![Data::RolloutStarted { rollout, change: id, plan: change.plan, setup }];
+    let end = End::Superseded { by: rollout };
+    let mut events: Vec<Data> = others.iter().map(|other| Data::RolloutEnded { rollout: other.id, end: end.clone() }).collect();
+    events.push(Data::RolloutStarted { rollout, change: id, plan: change.plan, setup });
     let zone = |host: &HostId| labels.get(host).and_then(|labels| labels.get("zone")).cloned().unwrap_or_default();
     for (wave, hosts) in (0..).zip(&waves) {
         let some = hosts.chunks(MEMBERS_MAX).map(|some| some.iter().map(|host| (*host, zone(host))).collect());
@@ -385,6 +408,32 @@ pub fn steer(state: &State, id: RolloutId, steer: Steer) -> Result<Data, Refusal
     })
 }
 
+/// A person leaves a host out that has not begun.
+///
+/// # Errors
+/// Unknown or ended rollout, a host that is not in it or has begun.
+pub fn skip(state: &State, id: RolloutId, host: HostId, reason: String) -> Result<Data, Refusal> {
+    let Some(rollout) = state.rollouts.get(&id) else {
+        return refuse("unknown-rollout", format!("there is no rollout {id}"), "see `fother status`");
+    };
+    match rollout.hosts().get(&host) {
+        _ if rollout.ended.is_some() => refuse("ended", format!("{id} has ended"), "see `fother rollout watch`"),
+        Some(Phase::Waiting) => Ok(Data::HostSkipped { rollout: id, host, reason }),
+        Some(phase) => refuse("begun", format!("{host} is {}", phase.word()), "only a host that waits can be left out"),
+        None => refuse("unknown-host", format!("{host} is not in {id}"), "see `fother rollout show`"),
+    }
+}
+
+/// A person stops everything that has not begun, everywhere, or lets it begin again; nothing where that is so already.
+#[must_use]
+pub fn stop_all(state: &State, reason: Option<String>) -> Vec<Data> {
+    match (reason, &state.stopped) {
+        (Some(reason), None) => vec![Data::FleetStopped { reason }],
+        (None, Some(_)) => vec![Data::FleetResumed {}],
+        (Some(_), Some(_)) | (None, None) => Vec::new(),
+    }
+}
+
 /// A person wants a rollout undone; one that still runs starts no further host. Last in, first out: what later rollouts
 /// wrote over it is undone first.
 ///
@@ -397,29 +446,22 @@ pub fn rollback(state: &State, id: RolloutId, reason: String) -> Result<Data, Re
     if rollout.rolling_back.is_some() {
         return refuse("rolling-back", format!("{id} is being undone already"), "see `fother rollout watch`");
     }
-    let carries = |phase: &Phase| match phase {
-        Phase::Dispatched { .. } | Phase::Applied { .. } | Phase::Verified { .. } => true,
-        Phase::Waiting
-        | Phase::Replan { .. }
-        | Phase::Refused { .. }
-        | Phase::RolledBack { .. }
-        | Phase::Undoing { .. }
-        | Phase::Failed { .. } => false,
-    };
-    let done: BTreeSet<HostId> = rollout.hosts.iter().filter(|(_, phase)| carries(phase)).map(|(host, _)| *host).collect();
+    let carries = |phase: &Phase| phase.is_working() || phase.carried().is_some();
+    let here = rollout.hosts().iter().filter(|(host, phase)| carries(phase) && !rollout.has_left(host));
+    let done: BTreeSet<HostId> = here.map(|(host, _)| *host).collect();
     if done.is_empty() {
         return refuse("nothing-to-undo", format!("no host of {id} carries its change"), "see `fother rollout watch`");
     }
-    let over = |other: &&crate::rollout::Rollout| {
+    let over = |other: &&Rollout| {
         let begun = |phase: &Phase| match phase {
             Phase::Waiting => other.ended.is_none(),
-            phase => carries(phase) || !phase.is_settled(),
+            phase => carries(phase),
         };
-        other.id > id && other.hosts.iter().any(|(host, phase)| done.contains(host) && begun(phase))
+        other.id > id && other.hosts().iter().any(|(host, phase)| done.contains(host) && begun(phase))
     };
     if let Some(later) = state.rollouts.values().find(over) {
         let what = format!("{} came later to some of these hosts", later.id);
         return refuse("later-rollout", what, format!("undo that one first: `fother rollout rollback {}`", later.id));
     }
-    Ok(Data::RollbackStarted { rollout: id, reason })
+    Ok(Data::RollbackStarted { rollout: id, reason, gate: None })
 }

@@ -170,6 +170,15 @@ pub enum Refused {
         /// The host's clock.
         now: Timestamp,
     },
+    /// Approved, but not for this moment: before or after its window.
+    #[error("{why}")]
+    NotNow {
+        /// For people.
+        why: String,
+    },
+    /// The server asked that nothing new begins before this host had begun.
+    #[error("stopped before it began; nothing was changed")]
+    Withdrawn,
     /// Genuine, but this host does not act on it: archives that do not verify, altered files, no such transaction, observing only.
     #[error("{why}")]
     Host {
@@ -221,20 +230,29 @@ impl Intake {
         if !canonical::is_canonical(bytes) {
             return Err(Refused::Unknown { why: "not in canonical form".to_owned() });
         }
-        if directive.host != self.host {
-            return Err(Refused::OtherHost { host: directive.host });
-        }
-        if directive.sequence <= self.seen {
-            return Err(Refused::Replayed { sequence: directive.sequence, seen: self.seen });
-        }
-        if directive.expires <= now {
-            return Err(Refused::Expired { expires: directive.expires });
-        }
-        if directive.issued.ms() > now.ms().saturating_add(SKEW_MS_MAX) {
-            return Err(Refused::FromTheFuture { issued: directive.issued, now });
-        }
+        admit(&directive, self.host, self.seen, now)?;
         Ok(directive)
     }
+}
+
+/// Whether a directive whose signature fits is for this host, new, and in time.
+///
+/// # Errors
+/// See [`Refused`].
+pub fn admit(directive: &Directive, host: HostId, seen: u64, now: Timestamp) -> Result<(), Refused> {
+    if directive.host != host {
+        return Err(Refused::OtherHost { host: directive.host });
+    }
+    if directive.sequence <= seen {
+        return Err(Refused::Replayed { sequence: directive.sequence, seen });
+    }
+    if directive.expires <= now {
+        return Err(Refused::Expired { expires: directive.expires });
+    }
+    if directive.issued.ms() > now.ms().saturating_add(SKEW_MS_MAX) {
+        return Err(Refused::FromTheFuture { issued: directive.issued, now });
+    }
+    Ok(())
 }
 
 /// The change that an apply order belongs to, for outcomes and logs.

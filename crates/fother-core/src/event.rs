@@ -264,9 +264,41 @@ pub enum Data {
     RollbackStarted {
         /// The rollout.
         rollout: RolloutId,
-        /// Who asked, for people.
+        /// Who asked, or which gate failed, for people.
+        reason: String,
+        /// The gate that failed, where no person asked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        gate: Option<crate::rollout::FailedGate>,
+    },
+    /// A host never accepted its directive and cannot any more: it waits again, untouched.
+    #[serde(rename = "rollout.host-withdrawn")]
+    HostWithdrawn {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The host.
+        host: HostId,
+        /// The transaction that was not begun.
+        txn: TransactionId,
+    },
+    /// A person left a waiting host out.
+    #[serde(rename = "rollout.host-skipped")]
+    HostSkipped {
+        /// The rollout.
+        rollout: RolloutId,
+        /// The host.
+        host: HostId,
+        /// Why, for people.
         reason: String,
     },
+    /// A person stopped every transaction that has not begun, everywhere.
+    #[serde(rename = "fleet.stopped")]
+    FleetStopped {
+        /// Why, for people.
+        reason: String,
+    },
+    /// Transactions may begin again.
+    #[serde(rename = "fleet.resumed")]
+    FleetResumed {},
     /// It ended: completed, halted by a gate, aborted or rolled back by a person.
     #[serde(rename = "rollout.ended")]
     RolloutEnded {

@@ -1,5 +1,7 @@
 //! The sequential test that ends a wave early: Wald 1945, "few hosts break" against "many do". Pure; its floats stay inside.
 
+use crate::{mutant, mutant::Mutant};
+
 /// Share of broken hosts that is fine: 1 %.
 const FINE: f64 = 0.01;
 /// Share of broken hosts that is not: 10 %.
@@ -21,7 +23,7 @@ pub enum Verdict {
 }
 
 /// The hosts seen so far. Ask for the verdict after each host and stop at the first that is not [`Verdict::Continue`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Sprt {
     /// Hosts on which every check passed.
     pub clean: u64,
@@ -41,6 +43,21 @@ impl Sprt {
         } else {
             Verdict::Continue
         }
+    }
+
+    /// One more host on which every check passed. Evidence does not grow beyond acceptance: a long good start must not buy later failures.
+    #[must_use]
+    pub fn clean(self) -> Self {
+        match self.verdict() {
+            Verdict::Accept => self,
+            Verdict::Continue | Verdict::Reject => Self { clean: self.clean + 1, ..self },
+        }
+    }
+
+    /// One more host that failed, or gave no answer.
+    #[must_use]
+    pub fn failed(self) -> Self {
+        if mutant::is(Mutant::FailuresDoNotAddUp) { Self { failed: 1, ..self } } else { Self { failed: self.failed + 1, ..self } }
     }
 
     /// What these hosts have shown, for people: see [`shown`]; with failures only the count, since its bound would no longer hold.
@@ -87,6 +104,14 @@ mod tests {
         assert_eq!(verdict(0, 2), Verdict::Reject);
         assert_eq!(verdict(17, 2), Verdict::Reject);
         assert_eq!(verdict(18, 2), Verdict::Continue);
+    }
+
+    #[test]
+    fn a_hundred_clean_hosts_do_not_buy_more_failures_than_the_first_twenty_four() {
+        let many = (0..100).fold(Sprt::default(), |test, _| test.clean());
+        assert_eq!(many, Sprt { clean: 24, failed: 0 });
+        assert_eq!(many.failed().failed().verdict(), Verdict::Continue);
+        assert_eq!(many.failed().failed().failed().verdict(), Verdict::Reject);
     }
 
     /// In whole numbers: reject where 10^(f+c) ≥ 18·11^c, accept where 19·10^(f+c) ≤ 2·11^c.

@@ -5,6 +5,7 @@
 //! [`rehearsal`] → [`change`] → [`approval`] → [`rollout`] → [`event`] and [`state`], which keep the story.
 
 pub mod advisory;
+pub mod agent;
 pub mod apkdb;
 pub mod approval;
 pub mod assess;
@@ -17,6 +18,7 @@ pub mod decide;
 pub mod diff;
 pub mod digest;
 pub mod directive;
+pub mod dispatch;
 pub mod event;
 pub mod fleet;
 pub mod gate;
@@ -25,6 +27,7 @@ pub mod image;
 pub mod inventory;
 pub mod languages;
 pub mod merkle;
+pub mod mutant;
 pub mod package;
 pub mod plan;
 pub mod policy;

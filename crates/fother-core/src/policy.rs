@@ -79,6 +79,15 @@ impl Share {
             Self::Percent(percent) => (total * usize::from(percent) / 100).max(1),
         }
     }
+
+    /// Hosts out of `total` that a quorum needs: a percentage rounds up.
+    #[must_use]
+    pub fn quorum(self, total: usize) -> usize {
+        match self {
+            Self::Count(count) => count as usize,
+            Self::Percent(percent) => (total * usize::from(percent)).div_ceil(100),
+        }
+    }
 }
 
 impl Serialize for Share {
@@ -110,15 +119,53 @@ impl<'de> Deserialize<'de> for Share {
     }
 }
 
+/// Over what a disruption budget is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Per {
+    /// The whole group.
+    #[default]
+    Group,
+    /// Each zone of the group by itself.
+    Zone,
+}
+
 /// How many hosts of a group may be out of service at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
-    /// Counted over the whole group.
+    /// Hosts that may be unavailable, of what `per` says.
     pub unavailable: Share,
     /// Hosts of one zone only at any time.
     #[serde(default)]
     pub one_zone_at_a_time: bool,
+    /// Over what `unavailable` is counted.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub per: Per,
+    /// Hosts of the group that must stay healthy, a percentage rounded up. It beats the one host that a percentage always allows.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub min_healthy: Option<Share>,
+}
+
+impl Budget {
+    /// So many of the whole group, without further conditions.
+    #[must_use]
+    pub fn of(unavailable: Share) -> Self {
+        Self { unavailable, one_zone_at_a_time: false, per: Per::Group, min_healthy: None }
+    }
+}
+
+/// How far a failed gate puts hosts back that were fine themselves; the host that failed is always put back by its own agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GoBack {
+    /// None of them.
+    #[default]
+    Host,
+    /// Those of the wave that failed.
+    Wave,
+    /// All of the rollout.
+    Rollout,
 }
 
 /// Canary, waves and soak.
@@ -131,6 +178,27 @@ pub struct Strategy {
     pub waves: Vec<Share>,
     /// How long a host must stay healthy after its transaction, in seconds.
     pub soak_s: u32,
+    /// After the canary zone after zone, in the order of their names; the shares then count within each zone.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub by_zone: bool,
+    /// How often a host that was put back exactly is tried again before it counts as failed; never in the canary.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retries: u32,
+    /// What a failed gate puts back.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_failure: GoBack,
+}
+
+impl Strategy {
+    /// Canary, waves and soak without anything else.
+    #[must_use]
+    pub fn of(canary: u32, waves: Vec<Share>, soak_s: u32) -> Self {
+        Self { canary, waves, soak_s, by_zone: false, retries: 0, on_failure: GoBack::Host }
+    }
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// What to do with configuration files that both the administrator and the package changed.
@@ -286,6 +354,9 @@ fn known<T>(map: &BTreeMap<String, T>) -> String {
 pub fn selects(selector: &str, labels: &Labels) -> Result<bool, String> {
     if selector.len() > SELECTOR_BYTES_MAX {
         return Err(format!("the selector is longer than {SELECTOR_BYTES_MAX} bytes"));
+    }
+    if selector == "true" {
+        return Ok(true);
     }
     let program = cel::Program::compile(selector).map_err(|error| format!("`{selector}` is no CEL expression: {error}"))?;
     let mut context = cel::Context::default();

@@ -186,9 +186,9 @@ impl Outcome {
     pub fn outgoing(mut self) -> Self {
         let told = |text: &mut String| *text = crate::text::outgoing(text).lines().collect::<Vec<_>>().join(" ");
         match &mut self {
-            Self::Replan { why } | Self::Failed { why } | Self::Refused { why: Refused::Host { why } | Refused::Unknown { why } } => {
-                told(why)
-            }
+            Self::Replan { why }
+            | Self::Failed { why }
+            | Self::Refused { why: Refused::Host { why } | Refused::Unknown { why } | Refused::NotNow { why } } => told(why),
             Self::RolledBack { why, differences, .. } => {
                 told(why);
                 differences.iter_mut().for_each(told);
@@ -262,4 +262,7 @@ pub struct CheckInAnswer {
     /// Proof that it continues the checkpoint of the check-in (RFC 6962 section 2.1.2).
     #[serde(default)]
     pub consistency: Vec<Digest>,
+    /// Nothing that has not begun may begin.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
 }

@@ -3,15 +3,16 @@
 use crate::{
     Digest, Timestamp,
     change::Change,
+    directive::Refused,
     event::{Data, Event},
     id::{ChangeId, DirectiveId, HostId, RolloutId, TokenId, TransactionId},
     inventory::Labels,
     protocol::{Outcome, Report},
     rehearsal::Verdict,
-    rollout::{Absent, Phase, Rollout},
+    rollout::{Around, Out, Rollout, Why},
 };
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An enrolment token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -55,6 +56,10 @@ pub struct Host {
     pub lost: bool,
     /// Left for good.
     pub retired: bool,
+    /// The rollout that worked on it last: its unavailability counts there.
+    pub rollout: Option<RolloutId>,
+    /// Its directives without a final outcome; of one transaction the newest only.
+    pub open: BTreeSet<DirectiveId>,
     /// Refusals that it reported, newest last, at most [`REFUSALS_KEPT`].
     pub refusals: Vec<String>,
 }
@@ -85,6 +90,25 @@ pub struct Issued {
     pub expires: Timestamp,
     /// Its final outcome.
     pub outcome: Option<Outcome>,
+}
+
+impl Issued {
+    /// Whether this is a later directive for the same work as `other`.
+    fn renews(&self, other: &Self) -> bool {
+        self.txn.is_some() && self.txn == other.txn && self.order == other.order && self.sequence > other.sequence
+    }
+
+    /// Whether nothing is expected of it any more once `next` is issued.
+    fn is_done(&self, next: &Self, at: Timestamp) -> bool {
+        next.renews(self) || (self.txn.is_none() && self.expires <= at)
+    }
+
+    /// It ended; what a copy of it was refused for does not take back what became of it.
+    fn ended(&mut self, outcome: &Outcome) {
+        if self.outcome.is_none() || !matches!(outcome, Outcome::Refused { .. } | Outcome::NotApproved { .. }) {
+            self.outcome = Some(outcome.clone());
+        }
+    }
 }
 
 /// A cohort of a plan and its rehearsal.
@@ -159,6 +183,12 @@ pub struct State {
     pub rollouts: BTreeMap<RolloutId, Rollout>,
     /// Archives.
     pub archives: BTreeMap<String, ArchiveState>,
+    /// Hosts that are not heard of and did not leave.
+    pub lost: BTreeSet<HostId>,
+    /// Rollouts that run, or that still keep a host out of service.
+    pub active: BTreeSet<RolloutId>,
+    /// Why nothing new may begin anywhere, if a person said so.
+    pub stopped: Option<String>,
 }
 
 impl State {
@@ -198,8 +228,12 @@ impl State {
             | Data::RolloutPaused { .. }
             | Data::RolloutResumed { .. }
             | Data::RollbackStarted { .. }
+            | Data::HostWithdrawn { .. }
+            | Data::HostSkipped { .. }
             | Data::RolloutEnded { .. }
             | Data::RolloutBlocked { .. } => self.fold_rollout(&event.data, event.at),
+            Data::FleetStopped { reason } => self.stopped = Some(reason.clone()),
+            Data::FleetResumed {} => self.stopped = None,
         }
     }
 
@@ -226,9 +260,12 @@ impl State {
                     resolution: None,
                     lost: false,
                     retired: false,
+                    rollout: None,
+                    open: BTreeSet::new(),
                     refusals: Vec::new(),
                 };
                 self.hosts.insert(*host, new);
+                self.member(*host, true);
             }
             Data::InventoryChanged { host, inventory, base, packages } => {
                 if let Some(host) = self.hosts.get_mut(host) {
@@ -243,34 +280,71 @@ impl State {
             Data::HostLost { host } | Data::HostReturned { host } => {
                 let lost = matches!(data, Data::HostLost { .. });
                 self.unblock(*host);
-                if let Some(host) = self.hosts.get_mut(host) {
-                    host.lost = lost;
+                if let Some(known) = self.hosts.get_mut(host) {
+                    known.lost = lost;
+                    if lost && !known.retired {
+                        self.lost.insert(*host)
+                    } else {
+                        self.lost.remove(host)
+                    };
                 }
             }
-            Data::HostRetired { host } => {
-                self.unblock(*host);
-                if let Some(host) = self.hosts.get_mut(host) {
-                    host.retired = true;
-                }
-            }
+            Data::HostRetired { host } => self.fold_retired(*host),
             _ => {}
+        }
+    }
+
+    fn fold_retired(&mut self, id: HostId) {
+        self.unblock(id);
+        self.lost.remove(&id);
+        let Some(host) = self.hosts.get_mut(&id).filter(|host| !host.retired) else { return };
+        host.retired = true;
+        self.member(id, false);
+        // Those that have ended, too: one of them may be put back later.
+        let with: Vec<RolloutId> =
+            self.rollouts.values().filter(|rollout| rollout.hosts().contains_key(&id)).map(|rollout| rollout.id).collect();
+        for rollout in with {
+            self.rollouts.entry(rollout).and_modify(|rollout| rollout.retire(id));
+            self.settle(rollout);
         }
     }
 
     /// A host whose standing changed blocks nothing until that is said anew.
     fn unblock(&mut self, host: HostId) {
-        for rollout in self.rollouts.values_mut() {
-            rollout.blocked.remove(&host);
+        for rollout in &self.active {
+            if let Some(rollout) = self.rollouts.get_mut(rollout) {
+                rollout.blocked.remove(&host);
+            }
         }
     }
 
-    fn fold_directive(&mut self, data: &Data, at: Timestamp) {
-        let Data::DirectiveIssued { directive, host, sequence, order, blob, txn, cohort, plan, rollout, expires } = data else { return };
-        if let Some(host) = self.hosts.get_mut(host) {
-            host.sequence = host.sequence.max(*sequence);
+    /// The groups of running rollouts have one member more or fewer.
+    fn member(&mut self, id: HostId, joined: bool) {
+        let Some(host) = self.hosts.get(&id) else { return };
+        for rollout in &self.active {
+            if let Some(rollout) = self.rollouts.get_mut(rollout)
+                && (rollout.hosts().contains_key(&id) || is_member(&rollout.setup.select, host))
+            {
+                rollout.member(zone(host), joined);
+            }
         }
+    }
+
+    /// Keeps the list of rollouts that matter short.
+    fn settle(&mut self, id: RolloutId) {
+        if self.rollouts.get(&id).is_some_and(Rollout::is_active) {
+            self.active.insert(id)
+        } else {
+            self.active.remove(&id)
+        };
+    }
+
+    fn fold_directive(&mut self, data: &Data, at: Timestamp) {
+        let Data::DirectiveIssued { directive, host: id, sequence, order, blob, txn, cohort, plan, rollout, expires } = data else {
+            return;
+        };
         let issued = Issued {
-            host: *host,
+            host: *id,
             sequence: *sequence,
             order: order.clone(),
             blob: *blob,
@@ -281,29 +355,50 @@ impl State {
             expires: *expires,
             outcome: None,
         };
-        if let (Some(rollout), Some(txn)) = (rollout.and_then(|id| self.rollouts.get_mut(&id)), *txn) {
-            let phase = match order.as_str() {
-                "undo" => Phase::Undoing { txn, at },
-                _ => Phase::Dispatched { txn, at },
-            };
-            rollout.hosts.insert(*host, phase);
-            rollout.blocked.clear();
+        let mut before = None;
+        if let Some(host) = self.hosts.get_mut(id) {
+            host.sequence = host.sequence.max(*sequence);
+            let directives = &self.directives;
+            host.open.retain(|other| directives.get(other).is_some_and(|other| !other.is_done(&issued, at)));
+            host.open.insert(*directive);
+            if rollout.is_some() {
+                before = host.rollout.filter(|before| Some(*before) != *rollout);
+                host.rollout = *rollout;
+            }
+        }
+        if let (Some(rollout), Some(txn)) = (*rollout, *txn) {
+            if let Some(before) = before.and_then(|before| self.rollouts.get_mut(&before)) {
+                before.release(*id);
+            }
+            before.into_iter().for_each(|before| self.settle(before));
+            self.rollouts.entry(rollout).and_modify(|rollout| rollout.issued(*id, order, txn, at));
+            self.settle(rollout);
         }
         self.directives.insert(*directive, issued);
     }
 
-    /// Members of a rollout's group that are not heard of, and hosts that left for good.
+    /// What else the fleet says about a rollout's group: members that are not heard of, or that other rollouts work on or broke. Costs
+    /// as much as there are such hosts, not as the fleet has.
     #[must_use]
-    pub fn absent(&self, rollout: &Rollout) -> Absent {
-        // A selector that once chose these hosts and fails now takes in too many rather than too few.
-        let member = |id: &HostId, host: &Host| {
-            rollout.hosts.contains_key(id) || crate::policy::selects(&rollout.setup.select, &host.labels).unwrap_or(true)
+    pub fn around(&self, rollout: &Rollout) -> Around {
+        let mut known: BTreeMap<&Labels, bool> = BTreeMap::new();
+        let mut out = BTreeMap::new();
+        let mut put = |id: HostId, why: Why| {
+            let Some(host) = self.hosts.get(&id).filter(|host| !host.retired) else { return };
+            let member =
+                rollout.hosts().contains_key(&id) || *known.entry(&host.labels).or_insert_with(|| is_member(&rollout.setup.select, host));
+            if member {
+                out.insert(id, Out { zone: zone(host).to_owned(), why });
+            }
         };
-        let lost = self.hosts.iter().filter(|(id, host)| host.lost && !host.retired && member(id, host));
-        Absent {
-            lost: lost.map(|(id, host)| (*id, host.labels.get("zone").cloned().unwrap_or_default())).collect(),
-            retired: self.hosts.iter().filter(|(_, host)| host.retired).map(|(id, _)| *id).collect(),
+        for other in self.active.iter().filter(|other| **other != rollout.id).filter_map(|other| self.rollouts.get(other)) {
+            for host in other.out() {
+                let working = other.hosts().get(&host).is_some_and(crate::rollout::Phase::is_working);
+                put(host, if working { Why::Working } else { Why::Unhealthy });
+            }
         }
+        self.lost.iter().for_each(|host| put(*host, Why::Lost));
+        Around { out, stopped: self.stopped.is_some() }
     }
 
     fn fold_report(&mut self, id: HostId, report: &Report, at: Timestamp) {
@@ -317,23 +412,20 @@ impl State {
         if let Outcome::Resolved { resolution, base } = &report.outcome {
             host.resolution = Some((*resolution, *base));
         }
-        let Some(issued) = report.directive.and_then(|id| self.directives.get_mut(&id)) else { return };
-        if issued.host != id {
-            return;
+        let Some(directive) = report.directive else { return };
+        let Some(issued) = self.directives.get(&directive).filter(|issued| issued.host == id) else { return };
+        let newest = !host.open.iter().filter_map(|other| self.directives.get(other)).any(|other| other.renews(issued));
+        let (rollout, txn) = (issued.rollout, issued.txn);
+        if report.outcome.is_final() && !matches!(report.outcome, Outcome::Refused { why: Refused::Replayed { .. } }) {
+            host.open.remove(&directive);
+            if let Some(issued) = self.directives.get_mut(&directive) {
+                issued.ended(&report.outcome);
+                fold_rehearsal(&mut self.plans, issued, &report.outcome);
+            }
         }
-        if report.outcome.is_final() {
-            issued.outcome = Some(report.outcome.clone());
-        }
-        if issued.order == "rehearse"
-            && let Outcome::Rehearsed { rehearsal, verdict, failing } = &report.outcome
-            && let Some(cohort) =
-                issued.plan.and_then(|plan| self.plans.get_mut(&plan)).and_then(|plan| plan.cohorts.get_mut(&issued.cohort?))
-        {
-            cohort.rehearsal = Some((*rehearsal, *verdict));
-            cohort.failing.clone_from(failing);
-        }
-        if let Some(rollout) = issued.rollout.and_then(|id| self.rollouts.get_mut(&id)) {
-            rollout.report(id, &report.outcome, at);
+        if let Some(rollout) = rollout {
+            self.rollouts.entry(rollout).and_modify(|rollout| rollout.report(id, txn, &report.outcome, newest, at));
+            self.settle(rollout);
         }
     }
 
@@ -387,48 +479,83 @@ impl State {
     }
 
     fn fold_rollout(&mut self, data: &Data, at: Timestamp) {
-        match data {
+        let id = match data {
             Data::RolloutStarted { rollout, change, plan, setup } => {
                 if let Some(change) = self.changes.get_mut(change) {
                     change.rollout = Some(*rollout);
                 }
                 self.rollouts.insert(*rollout, Rollout::new(*rollout, *change, *plan, setup.clone(), at));
+                *rollout
             }
-            Data::RolloutMembers { rollout, wave, hosts } => {
-                if let Some(rollout) = self.rollouts.get_mut(rollout) {
-                    rollout.join(*wave, hosts);
+            Data::RolloutMembers { rollout, .. }
+            | Data::WavePassed { rollout, .. }
+            | Data::RolloutPaused { rollout }
+            | Data::RolloutResumed { rollout }
+            | Data::RollbackStarted { rollout, .. }
+            | Data::HostWithdrawn { rollout, .. }
+            | Data::HostSkipped { rollout, .. }
+            | Data::RolloutEnded { rollout, .. }
+            | Data::RolloutBlocked { rollout, .. } => *rollout,
+            _ => return,
+        };
+        let Some(rollout) = self.rollouts.get_mut(&id) else { return };
+        match data {
+            Data::RolloutMembers { wave, hosts, .. } => {
+                rollout.join(*wave, hosts);
+                let left = hosts.iter().filter(|(host, _)| self.hosts.get(host).is_some_and(|host| host.retired));
+                left.for_each(|(host, _)| rollout.retire(*host));
+            }
+            Data::WavePassed { wave, .. } => rollout.waves_passed = wave + 1,
+            Data::RolloutPaused { .. } => rollout.paused = true,
+            Data::RolloutResumed { .. } => rollout.paused = false,
+            Data::RollbackStarted { reason, gate, .. } => {
+                rollout.go_back(reason, gate.clone());
+                // Its group was not followed after it had ended.
+                let sizes = zone_sizes(&self.hosts, &rollout.setup.select);
+                rollout.regroup(sizes);
+            }
+            Data::HostWithdrawn { host, txn, .. } => {
+                rollout.withdraw(*host, *txn);
+                if let Some(host) = self.hosts.get_mut(host) {
+                    let directives = &self.directives;
+                    host.open.retain(|other| directives.get(other).is_some_and(|other| other.txn != Some(*txn)));
                 }
             }
-            Data::WavePassed { rollout, wave, .. } => {
-                if let Some(rollout) = self.rollouts.get_mut(rollout) {
-                    rollout.waves_passed = wave + 1;
-                }
-            }
-            Data::RolloutPaused { rollout } | Data::RolloutResumed { rollout } => {
-                let paused = matches!(data, Data::RolloutPaused { .. });
-                if let Some(rollout) = self.rollouts.get_mut(rollout) {
-                    rollout.paused = paused;
-                }
-            }
-            Data::RollbackStarted { rollout, reason } => {
-                if let Some(rollout) = self.rollouts.get_mut(rollout) {
-                    (rollout.ended, rollout.ended_at, rollout.paused) = (None, None, false);
-                    rollout.rolling_back = Some(reason.clone());
-                }
-            }
-            Data::RolloutEnded { rollout, end } => {
-                if let Some(rollout) = self.rollouts.get_mut(rollout) {
-                    rollout.rolling_back = None;
-                    rollout.ended = Some(end.clone());
-                    rollout.ended_at = Some(at);
-                }
-            }
-            Data::RolloutBlocked { rollout, by, .. } => {
-                if let Some(rollout) = self.rollouts.get_mut(rollout) {
-                    rollout.blocked = by.iter().copied().collect();
-                }
-            }
+            Data::HostSkipped { host, reason, .. } => rollout.skip(*host, reason),
+            Data::RolloutEnded { end, .. } => rollout.end(end, at),
+            Data::RolloutBlocked { by, .. } => rollout.blocked = by.iter().copied().collect(),
             _ => {}
         }
+        self.settle(id);
+    }
+}
+
+/// Whether a selector picks a host. One that once chose hosts and fails now takes in too many rather than too few.
+fn is_member(select: &str, host: &Host) -> bool {
+    crate::policy::selects(select, &host.labels).unwrap_or(true)
+}
+
+/// Members of a group by zone, without those that left.
+pub(crate) fn zone_sizes(hosts: &BTreeMap<HostId, Host>, select: &str) -> BTreeMap<String, u32> {
+    let (mut sizes, mut known) = (BTreeMap::new(), BTreeMap::new());
+    for host in hosts.values().filter(|host| !host.retired) {
+        if *known.entry(&host.labels).or_insert_with(|| is_member(select, host)) {
+            *sizes.entry(zone(host).to_owned()).or_insert(0) += 1;
+        }
+    }
+    sizes
+}
+
+fn zone(host: &Host) -> &str {
+    host.labels.get("zone").map(String::as_str).unwrap_or_default()
+}
+
+fn fold_rehearsal(plans: &mut BTreeMap<Digest, PlanState>, issued: &Issued, outcome: &Outcome) {
+    if issued.order == "rehearse"
+        && let Outcome::Rehearsed { rehearsal, verdict, failing } = outcome
+        && let Some(cohort) = issued.plan.and_then(|plan| plans.get_mut(&plan)).and_then(|plan| plan.cohorts.get_mut(&issued.cohort?))
+    {
+        cohort.rehearsal = Some((*rehearsal, *verdict));
+        cohort.failing.clone_from(failing);
     }
 }

@@ -11,7 +11,7 @@ use fother_core::{
     plan::{self, HOSTS_MAX, PlanHost, Planned},
     policy::Policy,
     resolution::Resolution,
-    rollout::{Absent, Action as Next, Phase},
+    rollout::{Action as Next, Around, Out, Phase, Why},
     state::State,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -104,21 +104,21 @@ fn the_largest_group_is_planned_and_rolled_out_within_the_limits_of_the_log() {
         let submitted =
             Data::ChangeSubmitted { change, plan: digest, statement: Digest([2; 32]), author: "ann".to_owned(), signature: String::new() };
         append(&mut state, vec![submitted, Data::ChangeApproved { change, person: "bob".to_owned(), signature: String::new() }]);
-        let started = decide::start_rollout(&state, rollout, change, &planned.plan, &planned.cohorts, &statement(&planned)).unwrap();
+        let started = decide::start_rollout(&state, rollout, change, &planned.plan, &planned.cohorts, &statement(&planned), false).unwrap();
         let largest = append(&mut state, started);
         assert!(largest <= event::BYTES_MAX, "{largest} bytes");
         let waves =
             plan::waves(&planned.plan, &planned.cohorts, &state.hosts.iter().map(|(id, host)| (*id, host.labels.clone())).collect());
         assert_eq!(state.rollouts[&rollout].setup.waves, waves);
-        assert_eq!(state.rollouts[&rollout].hosts.len(), HOSTS_MAX);
+        assert_eq!(state.rollouts[&rollout].hosts().len(), HOSTS_MAX);
 
         // Everybody fails to answer at once: still one event.
         let mut stuck = state.rollouts[&rollout].clone();
-        stuck.hosts.values_mut().for_each(|phase| *phase = Phase::Failed { why: "x".to_owned() });
+        waves.iter().flatten().for_each(|host| stuck.set(*host, Phase::Failed { why: "x".to_owned(), txn: None }));
         stuck.waves_passed = 1;
-        stuck.hosts.insert(waves[1][0], Phase::Waiting);
-        let lost = state.hosts.keys().map(|host| (*host, String::new())).collect();
-        for action in stuck.step(&Absent { lost, ..Absent::default() }, Timestamp(2)) {
+        stuck.set(waves[1][0], Phase::Waiting);
+        let out = state.hosts.keys().map(|host| (*host, Out { zone: String::new(), why: Why::Lost })).collect();
+        for action in stuck.step(&Around { out, ..Around::default() }, Timestamp(2)) {
             if let Next::Block(by, why) = action {
                 assert!(append(&mut state, vec![Data::RolloutBlocked { rollout, by, why }]) <= event::BYTES_MAX);
             }
@@ -147,12 +147,12 @@ fn a_plan_or_rollout_whose_hosts_are_not_all_known_decides_nothing() {
         Data::ChangeSubmitted { change, plan: digest, statement: Digest([2; 32]), author: "ann".to_owned(), signature: String::new() };
     append(&mut state, vec![submitted, Data::ChangeApproved { change, person: "bob".to_owned(), signature: String::new() }]);
     let rollout = RolloutId::new(1, [1; 10]);
-    let mut events = decide::start_rollout(&state, rollout, change, &planned.plan, &planned.cohorts, &statement(&planned)).unwrap();
+    let mut events = decide::start_rollout(&state, rollout, change, &planned.plan, &planned.cohorts, &statement(&planned), false).unwrap();
     let last = events.pop().unwrap();
     append(&mut state, events);
-    assert!(state.rollouts[&rollout].step(&Absent::default(), Timestamp(2)).is_empty());
+    assert!(state.rollouts[&rollout].step(&Around::default(), Timestamp(2)).is_empty());
     append(&mut state, vec![last]);
-    assert!(matches!(state.rollouts[&rollout].step(&Absent::default(), Timestamp(2))[..], [Next::Dispatch(_)]));
+    assert!(matches!(state.rollouts[&rollout].step(&Around::default(), Timestamp(2))[..], [Next::Dispatch(_)]));
 }
 
 fn statement(planned: &Planned) -> Statement {

@@ -11,7 +11,7 @@ use fother_core::{
     policy::{Budget, Policy, Share, Strategy as Rules},
     protocol::Outcome,
     resolution::{PackageChange, Resolution},
-    rollout::{Absent, Action, Phase, Rollout, Setup},
+    rollout::{Action, Around, Phase, Rollout, Setup},
     state::State,
 };
 use proptest::prelude::*;
@@ -110,9 +110,11 @@ proptest! {
             waves: vec![all[..1].to_vec(), all[1..].to_vec()].into_iter().filter(|wave| !wave.is_empty()).collect(),
             zones: zone.clone(),
             group_size: u32::from(size),
-            budget: Budget { unavailable: Share::Count(budget), one_zone_at_a_time: zones },
-            strategy: Rules { canary: 1, waves: vec![Share::Percent(100)], soak_s: 1 },
+            budget: Budget { one_zone_at_a_time: zones, ..Budget::of(Share::Count(budget)) },
+            strategy: Rules::of(1, vec![Share::Percent(100)], 1),
             window: Vec::new(),
+            zone_sizes: BTreeMap::new(),
+            outage: None,
             expires: Timestamp(u64::MAX),
         };
         let txn = TransactionId::new(1, [1; 10]);
@@ -123,21 +125,22 @@ proptest! {
             if at == back {
                 (rollout.rolling_back, rollout.ended) = (Some(String::new()), None);
             }
-            prop_assert_eq!(rollout.step(&Absent::default(), now), rollout.step(&Absent::default(), now));
-            for action in rollout.step(&Absent::default(), now) {
+            prop_assert_eq!(rollout.step(&Around::default(), now), rollout.step(&Around::default(), now));
+            for action in rollout.step(&Around::default(), now) {
                 match action {
                     Action::Undo(host, of) => {
-                        let carries = matches!(&rollout.hosts[&host], Phase::Verified { txn, .. } if *txn == of);
+                        let carries = rollout.hosts()[&host].carried() == Some(of);
                         prop_assert!(carries && undone.insert(host), "undone twice, or without its change");
-                        rollout.hosts.insert(host, Phase::Undoing { txn, at: now });
+                        rollout.set(host, Phase::Undoing { txn, at: now });
                     }
                     Action::Dispatch(host) => {
                         prop_assert!(rollout.rolling_back.is_none(), "nothing starts on the way back");
                         prop_assert!(rollout.setup.waves[rollout.waves_passed as usize].contains(&host));
                         prop_assert!(dispatched.insert(host), "dispatched twice");
-                        rollout.hosts.insert(host, Phase::Dispatched { txn, at: now });
+                        rollout.set(host, Phase::Dispatched { txn, at: now });
                     }
                     Action::PassWave(_) => rollout.waves_passed += 1,
+                    Action::GoBack(gate) => prop_assert!(false, "nobody asked for it: {}", gate.why),
                     Action::Finish(end) => rollout.ended = Some(end),
                     Action::Block(by, _) => {
                         prop_assert!(!by.is_empty());
@@ -145,12 +148,12 @@ proptest! {
                     }
                 }
             }
-            let out: Vec<HostId> = rollout.hosts.iter().filter(|(_, phase)| phase.is_unavailable()).map(|(host, _)| *host).collect();
+            let out: Vec<HostId> = rollout.hosts().iter().filter(|(_, phase)| phase.is_unavailable()).map(|(host, _)| *host).collect();
             prop_assert!(out.len() <= budget as usize);
             if zones {
                 prop_assert!(out.iter().map(|host| &zone[host]).collect::<BTreeSet<_>>().len() <= 1);
             }
-            let busy: Vec<HostId> = rollout.hosts.iter().filter(|(_, p)| !p.is_settled() && **p != Phase::Waiting).map(|(h, _)| *h).collect();
+            let busy: Vec<HostId> = rollout.hosts().iter().filter(|(_, p)| !p.is_settled() && **p != Phase::Waiting).map(|(h, _)| *h).collect();
             if busy.is_empty() {
                 continue;
             }
@@ -163,7 +166,7 @@ proptest! {
                 _ => Outcome::Verified { txn, remarks: Vec::new() },
             };
             let host = *pick.get(&busy);
-            rollout.report(host, &outcome, now);
+            rollout.report(host, None, &outcome, true, now);
         }
     }
 

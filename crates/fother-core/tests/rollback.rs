@@ -31,14 +31,17 @@ fn with(state: &mut State, n: u64, phases: [Phase; 3], ended: Option<End>) {
         waves: vec![(0..3).map(host).collect()],
         zones: BTreeMap::new(),
         group_size: 3,
-        budget: Budget { unavailable: Share::Count(1), one_zone_at_a_time: false },
-        strategy: Strategy { canary: 1, waves: Vec::new(), soak_s: 1 },
+        budget: Budget::of(Share::Count(1)),
+        strategy: Strategy::of(1, Vec::new(), 1),
         window: Vec::new(),
+        zone_sizes: BTreeMap::new(),
+        outage: None,
         expires: Timestamp(u64::MAX),
     };
     let mut rollout = Rollout::new(id(n), ChangeId::new(n, [0; 10]), Digest([0; 32]), setup, Timestamp(n));
-    rollout.hosts = (0..3).map(host).zip(phases).collect();
+    (0..3).map(host).zip(phases).for_each(|(host, phase)| rollout.set(host, phase));
     rollout.ended = ended;
+    state.active.insert(id(n));
     state.rollouts.insert(id(n), rollout);
 }
 

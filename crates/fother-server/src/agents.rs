@@ -4,7 +4,6 @@ use crate::{
     Error,
     engine::{Engine, kind, lock},
     error::refuse,
-    orders::is_awaited,
     problem::{Answer, Problem, blocking},
 };
 use axum::{
@@ -16,8 +15,7 @@ use axum::{
     routing::{get, post, put},
 };
 use fother_core::{
-    Digest, Timestamp, canonical, decide,
-    directive::SKEW_MS_MAX,
+    Digest, canonical, decide, dispatch,
     id::HostId,
     inventory::Inventory,
     protocol::{BLOB_BYTES_MAX, CHECK_IN_BYTES_MAX, CheckIn, CheckInAnswer, Enrol, Enrolled, Outcome, Report},
@@ -94,7 +92,10 @@ pub(crate) fn admit(engine: &Engine, enrol: &Enrol) -> Result<Enrolled, Error> {
 async fn check_in(Held(engine): Shared, Extension(peer): Extension<Peer>, Json(report): Json<CheckIn>) -> Answer<Json<CheckInAnswer>> {
     let host = host_of(&engine, peer)?;
     bounded(&engine, host, 0)?;
-    same_time(host, &report, engine.clock.now())?;
+    if let Err(refusal) = dispatch::same_time(report.clock, engine.clock.now()) {
+        tracing::warn!(%host, "a check-in was refused: {refusal}");
+        return Err(Error::from(refusal).into());
+    }
     blocking(move || take_check_in(&engine, host, &report)).await.map(Json)
 }
 
@@ -126,27 +127,17 @@ pub(crate) fn take_check_in(engine: &Engine, host: HostId, report: &CheckIn) -> 
     Ok(CheckInAnswer {
         acknowledged: known.map_or(0, |known| known.acknowledged),
         directives,
-        next_check_in_s: if is_awaited(&state, host, now) { AWAITED_S } else { quiet_s(state.hosts.len()) },
+        next_check_in_s: if dispatch::is_awaited(&state, host, now) { AWAITED_S } else { quiet_s(state.hosts.len()) },
         wants_inventory: known.is_none_or(|known| known.inventory != Some(report.inventory)),
         checkpoint: Some(checkpoint),
         consistency,
+        stopped: state.stopped.is_some(),
     })
 }
 
 /// The more hosts, the longer each is quiet.
 fn quiet_s(hosts: usize) -> u32 {
     u32::try_from(hosts / QUIET_PER_S).unwrap_or(u32::MAX).clamp(QUIET_S.0, QUIET_S.1)
-}
-
-/// A host with another clock would misjudge windows, expiries and archives: it is not heard until its clock is right.
-fn same_time(host: HostId, report: &CheckIn, now: Timestamp) -> Result<(), Error> {
-    let apart_ms = report.clock.ms().abs_diff(now.ms());
-    if apart_ms <= SKEW_MS_MAX {
-        return Ok(());
-    }
-    let what = format!("the host's clock says {}, the server's {now}: they are {} s apart", report.clock, apart_ms.div_ceil(1_000));
-    tracing::warn!(%host, "a check-in was refused: {what}");
-    refuse("clock", what, format!("at most {} s are accepted: set the clock that is wrong (timedatectl set-ntp true)", SKEW_MS_MAX / 1_000))
 }
 
 /// Number of packages of a new inventory; nothing while its blob was not sent.

@@ -69,6 +69,9 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/api/v1/changes/{id}/reject", post(reject))
         .route("/api/v1/rollouts", post(rollouts))
         .route("/api/v1/rollouts/{id}/{verb}", post(steer))
+        .route("/api/v1/rollouts/{id}/hosts/{host}/skip", post(skip))
+        .route("/api/v1/stop", post(stop))
+        .route("/api/v1/resume", post(resume))
         .route("/api/v1/hosts/{id}/retire", post(retire))
         .route("/api/v1/affected", get(affected))
         .route("/api/v1/vulnerabilities", get(vulnerabilities))
@@ -127,6 +130,7 @@ async fn status(Held(engine): Shared) -> Data {
         "hosts": { "total": count(&|_| true), "lost": count(&|host| host.lost), "observe": count(&|host| host.observe) },
         "rollouts": rollouts.collect::<Vec<_>>(),
         "archives": state.archives,
+        "stopped": state.stopped,
     }))
 }
 
@@ -234,10 +238,12 @@ async fn reject(Held(engine): Shared, Extension(caller): Extension<Caller>, Path
 #[serde(deny_unknown_fields)]
 struct NewRollout {
     change: ChangeId,
+    #[serde(default)]
+    supersede: bool,
 }
 
 async fn rollouts(Held(engine): Shared, Extension(caller): Extension<Caller>, Json(new): Json<NewRollout>) -> Data {
-    run(move || Ok(json!({ "rollout": engine.start_rollout(&caller.actor(), new.change)? }))).await
+    run(move || Ok(json!({ "rollout": engine.start_rollout(&caller.actor(), new.change, new.supersede)? }))).await
 }
 
 async fn steer(Held(engine): Shared, Extension(caller): Extension<Caller>, Path((id, verb)): Path<(String, String)>) -> Data {
@@ -250,6 +256,24 @@ async fn steer(Held(engine): Shared, Extension(caller): Extension<Caller>, Path(
         _ => return Err(Problem::new(StatusCode::NOT_FOUND, "verb", "pause, resume, abort or rollback", "")),
     };
     run(move || engine.steer(&actor, rollout, how)).await
+}
+
+async fn skip(
+    Held(engine): Shared,
+    Extension(caller): Extension<Caller>,
+    Path((id, host)): Path<(String, String)>,
+    Json(ask): Json<Reject>,
+) -> Data {
+    let (rollout, host): (RolloutId, HostId) = (parsed(&id)?, parsed(&host)?);
+    run(move || engine.skip(&caller.actor(), rollout, host, &ask.reason)).await
+}
+
+async fn stop(Held(engine): Shared, Extension(caller): Extension<Caller>, Json(ask): Json<Reject>) -> Data {
+    run(move || engine.stop_all(&caller.actor(), Some(&ask.reason))).await
+}
+
+async fn resume(Held(engine): Shared, Extension(caller): Extension<Caller>) -> Data {
+    run(move || engine.stop_all(&caller.actor(), None)).await
 }
 
 async fn retire(Held(engine): Shared, Extension(caller): Extension<Caller>, Path(id): Path<String>) -> Data {

@@ -1,13 +1,10 @@
 //! The server's clock and when not to trust it. Reads the system clocks.
 
-use fother_core::Timestamp;
+use fother_core::{Timestamp, dispatch::clock_fault};
 use std::{
     sync::atomic::{AtomicI64, Ordering},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
-
-/// Largest jump, against the head of the log or the monotonic clock, that is not a fault.
-pub const JUMP_MAX: Duration = Duration::from_secs(300);
 
 /// A wall clock with a monotonic one beside it.
 #[derive(Debug)]
@@ -38,11 +35,7 @@ impl Clock {
     pub fn fault(&self, head: Timestamp) -> Option<String> {
         let (now, expected) = (self.now(), self.wall + self.monotonic.elapsed());
         let expected = Timestamp(expected.ms().saturating_add_signed(self.passed_ms.load(Ordering::Relaxed)));
-        if head.since(now) > JUMP_MAX {
-            return Some(format!("the clock says {now}, but the log already holds events of {head}"));
-        }
-        let jump = now.since(expected).max(expected.since(now));
-        (jump > JUMP_MAX).then(|| format!("the clock jumped by {} s since the server started", jump.as_secs()))
+        clock_fault(now, expected, head)
     }
 
     #[cfg(test)]
@@ -65,6 +58,7 @@ fn system() -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn a_jump_either_way_and_a_log_from_the_future_are_faults() {

@@ -294,8 +294,8 @@ impl Engine {
         .map(drop)
     }
 
-    /// Starts the rollout of an approved change.
-    pub(crate) fn start_rollout(&self, actor: &str, change: ChangeId) -> Result<RolloutId, Error> {
+    /// Starts the rollout of an approved change; with `supersede` it takes the place of those that run over the same hosts.
+    pub(crate) fn start_rollout(&self, actor: &str, change: ChangeId, supersede: bool) -> Result<RolloutId, Error> {
         let (ms, random) = self.fresh()?;
         let rollout = RolloutId::new(ms, random);
         self.commit(actor, |state, now| {
@@ -311,7 +311,7 @@ impl Engine {
             if statement.expires <= now {
                 return refuse("expired", format!("the approval of {change} expired at {}", statement.expires), "submit the plan again");
             }
-            Ok(decide::start_rollout(state, rollout, change, &plan, &cohorts, &statement)?)
+            Ok(decide::start_rollout(state, rollout, change, &plan, &cohorts, &statement, supersede)?)
         })?;
         Ok(rollout)
     }
@@ -319,6 +319,18 @@ impl Engine {
     /// Pauses, resumes or aborts.
     pub(crate) fn steer(&self, actor: &str, rollout: RolloutId, how: Steer) -> Result<(), Error> {
         self.commit(actor, |state, _| Ok(vec![decide::steer(state, rollout, how)?])).map(drop)
+    }
+
+    /// Leaves a host out that has not begun.
+    pub(crate) fn skip(&self, actor: &str, rollout: RolloutId, host: HostId, reason: &str) -> Result<(), Error> {
+        let reason = fother_core::text::printable(reason, 500);
+        self.commit(actor, |state, _| Ok(vec![decide::skip(state, rollout, host, reason)?])).map(drop)
+    }
+
+    /// Stops every transaction that has not begun, everywhere; without a reason they may begin again.
+    pub(crate) fn stop_all(&self, actor: &str, reason: Option<&str>) -> Result<(), Error> {
+        let reason = reason.map(|reason| fother_core::text::printable(reason, 500));
+        self.commit(actor, |state, _| Ok(decide::stop_all(state, reason))).map(drop)
     }
 
     /// Undoes a rollout, host by host within its budget; one that still runs starts no further host.

@@ -59,6 +59,12 @@ pub enum Error {
     Clock(String),
 }
 
+impl From<fother_core::dispatch::Damaged> for Error {
+    fn from(damaged: fother_core::dispatch::Damaged) -> Self {
+        Self::Damaged(damaged.to_string())
+    }
+}
+
 impl Error {
     pub(crate) fn io(act: &'static str, what: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let what = what.to_owned();

@@ -25,9 +25,9 @@ mod tests;
 mod witnesses;
 
 pub use archives::{Archives, Mirrors, PackageError, RefusedArchive, Updated, UpdatedArchive};
-pub use clock::JUMP_MAX;
 pub use commands::{Asked, Draft, Made, Submit};
 pub use error::Error;
+pub use fother_core::dispatch::JUMP_MAX;
 pub use identity::{Identity, LOG_ORIGIN, SERVER_NAME};
 pub use orders::{DIRECTIVE_LIFE, LOST_AFTER};
 pub use sole::unserved;

@@ -62,7 +62,7 @@ async fn local_host(request: Request, next: Next) -> Response {
 /// Hosts of a rollout by phase, in words.
 pub(crate) fn phases(rollout: &Rollout) -> BTreeMap<&'static str, usize> {
     let mut phases = BTreeMap::new();
-    rollout.hosts.values().for_each(|phase| *phases.entry(phase.word()).or_default() += 1);
+    rollout.hosts().values().for_each(|phase| *phases.entry(phase.word()).or_default() += 1);
     phases
 }
 
@@ -184,7 +184,7 @@ fn colour(phase: &Phase) -> &'static str {
         Phase::Dispatched { .. } => "#3b82f6",
         Phase::Applied { .. } => "#14b8a6",
         Phase::Verified { .. } => "#16a34a",
-        Phase::Replan { .. } | Phase::Refused { .. } => "#a16207",
+        Phase::Replan { .. } | Phase::Refused { .. } | Phase::Skipped { .. } => "#a16207",
         Phase::RolledBack { .. } | Phase::Undoing { .. } => "#ea580c",
         Phase::Failed { .. } => "#b91c1c",
     }
@@ -198,6 +198,7 @@ fn progress(state: &State, rollout: &Rollout) -> Markup {
         Some(End::Completed) => "completed".to_owned(),
         Some(End::Aborted) => "aborted".to_owned(),
         Some(End::RolledBack) => "rolled back".to_owned(),
+        Some(End::Superseded { by }) => format!("superseded by {by}"),
         Some(End::Halted { why }) => format!("halted: {}", printable(why, 300)),
     };
     let name = |id| state.hosts.get(id).map_or_else(String::new, |host| printable(&host.hostname, 64));
@@ -208,7 +209,7 @@ fn progress(state: &State, rollout: &Rollout) -> Markup {
             svg width=(wave.len().min(ROWS_MAX) * 22) height="20" role="img" {
                 title { @if number == 0 { "canary" } @else { "wave " (number) } }
                 @for (place, host) in wave.iter().take(ROWS_MAX).enumerate() {
-                    @if let Some(phase) = rollout.hosts.get(host) {
+                    @if let Some(phase) = rollout.hosts().get(host) {
                         rect x=(place * 22) y="1" width="18" height="18" rx="3" fill=(colour(phase)) { title { (name(host)) ": " (phase.word()) } }
                     }
                 }

@@ -3,13 +3,12 @@
 use crate::{
     Error,
     engine::{Engine, lock},
-    orders::LOST_AFTER,
 };
 use fother_core::{
-    directive::Order,
+    dispatch,
     event::Data,
-    id::{RolloutId, TransactionId},
-    rollout::Action,
+    id::{HostId, RolloutId, TransactionId},
+    state::State,
 };
 use std::{
     sync::{
@@ -52,8 +51,7 @@ pub(crate) fn run(engine: &Arc<Engine>, woken: &Receiver<()>, stop: &AtomicBool)
 /// One round: lost hosts, then every running rollout.
 pub(crate) fn round(engine: &Engine) -> Result<(), Error> {
     lose(engine)?;
-    let running: Vec<RolloutId> =
-        engine.state().rollouts.values().filter(|rollout| rollout.ended.is_none()).map(|rollout| rollout.id).collect();
+    let running: Vec<RolloutId> = running(&engine.state());
     for rollout in running {
         for _ in 0..STEPS_MAX {
             if !advance(engine, rollout)? {
@@ -64,42 +62,32 @@ pub(crate) fn round(engine: &Engine) -> Result<(), Error> {
     Ok(())
 }
 
+fn running(state: &State) -> Vec<RolloutId> {
+    let active = state.active.iter().filter(|id| state.rollouts.get(id).is_some_and(|rollout| rollout.ended.is_none()));
+    active.copied().collect()
+}
+
 /// Takes the next actions of a rollout, decided and stored under one lock; false where there is nothing to do.
 fn advance(engine: &Engine, id: RolloutId) -> Result<bool, Error> {
     let before = engine.state().size;
     let state = engine.commit("server", |state, now| {
         let Some(rollout) = state.rollouts.get(&id) else { return Ok(Vec::new()) };
-        let mut events = Vec::new();
-        let mut orders = Vec::new();
-        for action in rollout.step(&state.absent(rollout), now) {
-            match action {
-                Action::Dispatch(host) => {
-                    let (ms, random) = engine.fresh()?;
-                    orders.push((host, engine.apply_order(state, id, host, TransactionId::new(ms, random))?));
-                }
-                Action::Undo(host, txn) => {
-                    let reason = rollout.rolling_back.clone().unwrap_or_default();
-                    orders.push((host, Order::Undo { txn, reason }));
-                }
-                Action::PassWave(shown) => events.push(Data::WavePassed { rollout: id, wave: rollout.waves_passed, shown }),
-                Action::Finish(end) => events.push(Data::RolloutEnded { rollout: id, end }),
-                Action::Block(by, why) => events.push(Data::RolloutBlocked { rollout: id, by, why }),
-            }
-        }
+        let fresh = || engine.fresh().map(|(ms, random)| TransactionId::new(ms, random));
+        let actions = rollout.step(&state.around(rollout), now);
+        let (mut events, orders) = dispatch::carry_out(state, rollout, actions, fresh)?;
         events.extend(engine.issue(state, now, Some(id), orders)?);
         Ok(events)
     })?;
     Ok(state.size > before)
 }
 
-/// Says which hosts have not been heard of for [`LOST_AFTER`], counted from this server's start at the earliest.
+/// Says which hosts have not been heard of for [`dispatch::LOST_AFTER`], counted from this server's start at the earliest.
 fn lose(engine: &Engine) -> Result<(), Error> {
     let now = engine.clock.now();
-    let late = |state: &fother_core::state::State| -> Vec<Data> {
+    let late = |state: &State| -> Vec<Data> {
         let heard = lock(&engine.heard);
-        let silent = |host| now.since(heard.get(&host).map_or(engine.started, |heard| heard.at.max(engine.started))) > LOST_AFTER;
-        let hosts = state.hosts.iter().filter(|(_, host)| !host.lost && !host.retired);
-        hosts.filter(|(id, _)| silent(**id)).map(|(id, _)| Data::HostLost { host: *id }).collect()
+        let last = |host: HostId| heard.get(&host).map_or(engine.started, |heard| heard.at.max(engine.started));
+        dispatch::late(state, last, now).into_iter().map(|host| Data::HostLost { host }).collect()
     };
     if late(&engine.state()).is_empty() {
         return Ok(());

@@ -156,8 +156,15 @@ fn reply(shared: &mut Shared, method: &str, path: &str, body: &[u8], known: bool
         shared.outcomes.extend(check_in.reports.into_iter().map(|report| report.outcome));
         let directives = std::mem::take(&mut shared.directives);
         let wants_inventory = shared.put.is_empty();
-        let answer =
-            CheckInAnswer { acknowledged, directives, next_check_in_s: 7, wants_inventory, checkpoint: None, consistency: Vec::new() };
+        let answer = CheckInAnswer {
+            acknowledged,
+            directives,
+            next_check_in_s: 7,
+            wants_inventory,
+            checkpoint: None,
+            consistency: Vec::new(),
+            stopped: false,
+        };
         return (200, serde_json::to_vec(&answer).unwrap());
     }
     if method == "PUT" {

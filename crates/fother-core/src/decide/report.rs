@@ -48,12 +48,14 @@ pub(super) fn bounded(report: &Report) -> Report {
 fn refused(why: &Refused) -> Refused {
     match why {
         Refused::Unknown { why } => Refused::Unknown { why: text(why) },
+        Refused::NotNow { why } => Refused::NotNow { why: text(why) },
         Refused::Host { why } => Refused::Host { why: text(why) },
         other @ (Refused::TooLarge
         | Refused::Signature
         | Refused::OtherHost { .. }
         | Refused::Replayed { .. }
         | Refused::Expired { .. }
+        | Refused::Withdrawn
         | Refused::FromTheFuture { .. }) => other.clone(),
     }
 }

@@ -357,7 +357,7 @@ pub(super) fn rehearsed(engine: &Engine, hosts: &mut [Host]) -> Digest {
 
 pub(super) fn started(engine: &Engine, hosts: &mut [Host]) -> RolloutId {
     let change = approved(engine, hosts);
-    engine.start_rollout("uid:0", change).unwrap()
+    engine.start_rollout("uid:0", change, false).unwrap()
 }
 
 /// TLS as an agent speaks it: one CA, optionally a certificate.

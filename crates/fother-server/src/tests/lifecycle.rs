@@ -116,19 +116,19 @@ fn a_rollout_runs_to_its_end_and_each_host_is_asked_once() {
     }
     let state = engine.state();
     assert_eq!(state.rollouts[&rollout].ended, Some(End::Completed));
-    assert!(state.rollouts[&rollout].hosts.values().all(|phase| matches!(phase, Phase::Verified { .. })));
+    assert!(state.rollouts[&rollout].hosts().values().all(|phase| matches!(phase, Phase::Verified { .. })));
     assert!(hosts.iter().all(|host| host.done.values().eq([&1])));
     assert_eq!(state.directives.values().filter(|issued| issued.order == "apply").count(), 5);
     engine.rollback("uid:0", rollout).unwrap();
     for _ in 0..10 {
         reconcile::round(&engine).unwrap();
-        let undoing = engine.state().rollouts[&rollout].hosts.values().filter(|phase| matches!(phase, Phase::Undoing { .. })).count();
+        let undoing = engine.state().rollouts[&rollout].hosts().values().filter(|phase| matches!(phase, Phase::Undoing { .. })).count();
         assert!(undoing <= 3, "the budget of three hosts holds for the way back, too");
         hosts.iter_mut().for_each(|host| drop((host.turn(&engine), host.turn(&engine))));
     }
     let state = engine.state();
     assert_eq!(state.rollouts[&rollout].ended, Some(End::RolledBack));
-    assert!(state.rollouts[&rollout].hosts.values().all(|phase| matches!(phase, Phase::RolledBack { exact: true, .. })));
+    assert!(state.rollouts[&rollout].hosts().values().all(|phase| matches!(phase, Phase::RolledBack { exact: true, .. })));
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn what_expired_before_the_host_accepted_it_is_issued_anew_for_the_same_transact
     let second = directives(&take_check_in(&engine, host.id, &host.check_in()).unwrap().directives);
     assert_eq!((second.len(), &second[0].order, second[0].sequence), (1, &first[0].order, first[0].sequence + 1));
     let again = engine.state();
-    let Phase::Dispatched { txn, .. } = again.rollouts[&rollout].hosts[&host.id] else { panic!() };
+    let Phase::Dispatched { txn, .. } = again.rollouts[&rollout].hosts()[&host.id] else { panic!() };
     let applies: Vec<_> = again.directives.values().filter(|issued| issued.order == "apply").collect();
     assert!(applies.len() == 2 && applies.iter().all(|issued| issued.txn == Some(txn)));
     assert!(applies[0].sequence != applies[1].sequence);
@@ -260,7 +260,7 @@ fn a_plan_needs_an_author_and_somebody_else() {
     let foreign = super::fleet::signed(9, fother_core::approval::NAMESPACE, &statement);
     assert_eq!(code(&engine.approve("uid:0", change, &foreign).unwrap_err()), "bad-signature");
     engine.reject("uid:0", change, "no").unwrap();
-    assert_eq!(code(&engine.start_rollout("uid:0", change).unwrap_err()), "rejected");
+    assert_eq!(code(&engine.start_rollout("uid:0", change, false).unwrap_err()), "rejected");
 }
 
 #[test]
@@ -404,7 +404,7 @@ fn a_rollout_asks_no_lost_host_names_it_and_goes_on_when_it_is_back() {
     }
     let state = engine.state();
     let known = &state.rollouts[&rollout];
-    assert_eq!(known.hosts[&hosts[0].id], Phase::Waiting);
+    assert_eq!(known.hosts()[&hosts[0].id], Phase::Waiting);
     assert!(known.blocked.contains(&hosts[0].id));
     hosts[0].turn(&engine);
     for _ in 0..4 {
@@ -440,7 +440,7 @@ fn a_host_that_goes_silent_at_work_blocks_its_rollout_by_name_until_it_is_heard_
     reconcile::round(&engine).unwrap();
     let at_work = |engine: &Engine| {
         let state = engine.state();
-        let phases = state.rollouts[&rollout].hosts.iter();
+        let phases = state.rollouts[&rollout].hosts().iter();
         phases.filter(|(_, phase)| matches!(phase, Phase::Dispatched { .. })).map(|(host, _)| *host).next().unwrap()
     };
     let canary = at_work(&engine);

@@ -175,6 +175,10 @@ pub fn watch(context: &Context, client: &Client, id: &str) -> Result<u8, Failure
                     eprintln!("aborted");
                     NO
                 }
+                End::Superseded { by } => {
+                    eprintln!("superseded by {by}");
+                    NO
+                }
             });
         }
         let _: Value = client.get(&format!("/api/v1/wait?size={}&timeout_s=10", view.size))?;
@@ -214,7 +218,7 @@ fn strip(waves: &[Vec<(String, Phase)>], present: usize) -> String {
         Phase::Applied { .. } => '~',
         Phase::Verified { .. } => '#',
         Phase::RolledBack { .. } | Phase::Undoing { .. } => '<',
-        Phase::Replan { .. } | Phase::Refused { .. } => '-',
+        Phase::Replan { .. } | Phase::Refused { .. } | Phase::Skipped { .. } => '-',
         Phase::Failed { .. } => '!',
     };
     let parts: Vec<String> = waves
@@ -232,7 +236,7 @@ fn note(phase: &Phase) -> String {
     let text = match phase {
         Phase::Waiting | Phase::Dispatched { .. } | Phase::Applied { .. } | Phase::Undoing { .. } => String::new(),
         Phase::Verified { remarks, .. } => remarked(remarks),
-        Phase::Replan { why } | Phase::Refused { why } | Phase::Failed { why } => why.clone(),
+        Phase::Replan { why } | Phase::Refused { why } | Phase::Skipped { why } | Phase::Failed { why, .. } => why.clone(),
         Phase::RolledBack { why, exact, paths_compared, .. } => {
             let proof = if *exact { "exact" } else { "NOT exact" };
             match paths_compared {

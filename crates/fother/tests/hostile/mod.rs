@@ -233,6 +233,7 @@ impl Talk {
                 wants_inventory: false,
                 checkpoint: None,
                 consistency: Vec::new(),
+                stopped: false,
             };
             return (200, serde_json::to_vec(&answer).unwrap());
         }
