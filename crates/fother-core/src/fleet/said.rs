@@ -48,7 +48,12 @@ pub(super) struct Unmet {
 
 impl Said {
     /// Reads what is said about a package; only about one subject where `only` names it, with what claims on it are made of ([`Database::naming`]).
-    pub(super) fn read<B: Bytes>(db: &Database<B>, release: &ReleaseInfo, name: &str, only: Option<(Subject, &[Subject])>) -> Result<Self, Error> {
+    pub(super) fn read<B: Bytes>(
+        db: &Database<B>,
+        release: &ReleaseInfo,
+        name: &str,
+        only: Option<(Subject, &[Subject])>,
+    ) -> Result<Self, Error> {
         let mut said = Self { scheme: release.scheme, claims: Vec::new(), limits: HashMap::new() };
         let mut known: HashMap<Subject, std::rc::Rc<[Subject]>> = HashMap::new();
         for claim in db.claims(&release.record, name)? {
