@@ -16,6 +16,7 @@ use std::{collections::HashSet, io::Write as _};
 pub const ALL: &[Target] = &[
     Target { name: "release", run: release, seeds: || texts_of(&[RELEASE]) },
     Target { name: "inrelease", run: inrelease, seeds: inrelease_seeds },
+    Target { name: "detached", run: detached, seeds: || texts_of(&[SIGNATURE]) },
     Target { name: "keyring", run: keyring, seeds: keyring_seeds },
     Target { name: "packages", run: index, seeds: || texts_of(&[INDEX]) },
     Target { name: "sources", run: archives, seeds: sources_seeds },
@@ -55,6 +56,14 @@ fn inrelease_seeds() -> Vec<Vec<u8>> {
 fn inrelease(data: &[u8]) {
     let keyring = Keyring::default();
     assert!(trust::verify_clearsigned(data, &keyring, Timestamp(1_790_000_000_000)).is_err());
+}
+
+const SIGNATURE: &str = "-----BEGIN PGP SIGNATURE-----\n\niHUEARYKAB0WIQQAAAAAAAAAAAAAAAAAAAAAAAAAAAUCZZIAAAAKCRAAAAAAAAAA\n=AAAA\n-----END PGP SIGNATURE-----\n";
+
+/// The same for a signature that stands beside its file.
+fn detached(data: &[u8]) {
+    let keyring = Keyring::default();
+    assert!(trust::verify_detached(b"document", data, &keyring, Timestamp(1_790_000_000_000)).is_err());
 }
 
 fn keyring_seeds() -> Vec<Vec<u8>> {

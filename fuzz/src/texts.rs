@@ -5,9 +5,11 @@ use fother_core::{
     advisory::{self, Day},
     cvss,
     deb822::{Stanza, stanzas},
+    image::Image,
     purl::Purl,
     ssvc,
     version::scheme::Scheme,
+    vex::{Product, subject},
 };
 use std::cmp::Ordering;
 
@@ -21,11 +23,46 @@ pub const ALL: &[Target] = &[
     Target { name: "version-maven", run: |d| order(d, Scheme::Maven), seeds: version_seeds },
     Target { name: "version-composer", run: |d| order(d, Scheme::Composer), seeds: version_seeds },
     Target { name: "purl", run: purl, seeds: purl_seeds },
+    Target {
+        name: "image-reference",
+        run: reference,
+        seeds: || texts_of(&["ghcr.io/acme/app:1.2", "debian:12", "localhost:5000/a@sha256:00", "a"]),
+    },
+    Target { name: "sbom-subject", run: subject, seeds: subject_seeds },
     Target { name: "cvss", run: score, seeds: cvss_seeds },
     Target { name: "deb822", run: deb822, seeds: deb822_seeds },
     Target { name: "days", run: days, seeds: || texts_of(&["2026-02-29", "2024-02-29", "CVE-2026-12345", "CVE-1999-0001"]) },
     Target { name: "ssvc-table", run: table, seeds: || texts_of(&["row,A,B,Out\n1,x,\"y, z\",act\n2,q,\"y, z\",track\n"]) },
 ];
+
+/// What an archive calls an image gives a package URL that means this image, and a statement on another digest never does.
+fn reference(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let digest = |n: u8| format!("sha256:{}", format!("{n:02x}").repeat(32));
+    let mut image = Image { manifest: Some(digest(1)), digests: [digest(1)].into(), platform: "linux/amd64".into(), ..Image::default() };
+    image.refer(text);
+    if let Some(purl) = image.purl() {
+        assert!(image.is(&Product::of_purl(&purl).expect("what is written is a package URL")), "{purl}");
+    }
+    if let Ok(said) = Product::of_purl(text) {
+        let other = Image { digests: [digest(2)].into(), references: Vec::new(), ..image };
+        let is_that = text.contains(&"02".repeat(32));
+        assert!(is_that || !other.is(&said), "an image without a name is meant by {text:?}");
+    }
+}
+
+fn subject_seeds() -> Vec<Vec<u8>> {
+    texts_of(&[
+        r#"{"bomFormat":"CycloneDX","specVersion":"1.6","serialNumber":"urn:uuid:1","metadata":{"component":{"type":"container","bom-ref":"i","name":"a","purl":"pkg:oci/a@sha256:00"}},"components":[{"type":"library","bom-ref":"b","name":"b"}]}"#,
+        r#"{"spdxVersion":"SPDX-2.3","packages":[{"SPDXID":"SPDXRef-Image","name":"a","checksums":[{"algorithm":"SHA256","checksumValue":"AB"}],"externalRefs":[{"referenceType":"purl","referenceLocator":"pkg:oci/a"}]}],"relationships":[{"spdxElementId":"SPDXRef-DOCUMENT","relationshipType":"DESCRIBES","relatedSpdxElement":"SPDXRef-Image"}]}"#,
+    ])
+}
+
+fn subject(data: &[u8]) {
+    let subject = subject::of_document(data);
+    assert!(subject.image.is_none(), "a document is no image");
+    assert_eq!(subject.named("urn:cdx:other/1#x"), None, "a link into another document names something here");
+}
 
 fn version_seeds() -> Vec<Vec<u8>> {
     texts_of(&[

@@ -77,6 +77,16 @@ fn of_source(distribution: &Distribution, name: &str, version: Option<&str>) -> 
     purl.normalised().map(|purl| purl.to_string()).unwrap_or_default()
 }
 
+/// What a report rests on: each feed with the day of its newest entry and its digest.
+#[must_use]
+pub fn grounds(assessment: &Assessment) -> Vec<String> {
+    let feed = |feed: &crate::advisory::reader::FeedInfo| {
+        let day = if feed.date.is_known() { feed.date.to_string() } else { "no date".to_owned() };
+        format!("{} {day} sha256:{}", feed.name, feed.sha256)
+    };
+    assessment.feeds.iter().map(feed).collect()
+}
+
 /// The page on an advisory or vulnerability.
 #[must_use]
 pub fn page(id: &str) -> String {

@@ -3,19 +3,22 @@
 
 use crate::{Error, engine::Engine, fleet::damaged, ranking::packs};
 use fother_core::{
+    Digest,
     advisory::{
-        Day,
-        reader::{self, Database, VulnInfo},
+        Day, Status,
+        reader::{Database, VulnInfo},
     },
     assess::{
         host::{self, Assessment, HostFinding},
         in_use,
     },
+    decide::Refusal,
     id::HostId,
     inventory::Inventory,
     package::Installed,
-    rank::{self, Asset},
-    state::{Host, State},
+    plan::Cohort,
+    rank::{self, Asset, offered},
+    state::{Host, PlanState, State},
     text::printable,
 };
 use serde_json::{Value, json};
@@ -51,6 +54,10 @@ struct Group {
     status: Value,
     fixed: Value,
     hosts: Vec<HostId>,
+    /// Its source package.
+    source: String,
+    /// What is known without asking the advisories.
+    findings: Vec<HostFinding>,
 }
 
 /// Explains a name: of a host, else of what the index and the advisories know.
@@ -66,7 +73,6 @@ pub(crate) fn explain(engine: &Engine, what: &str, asset: Asset) -> Result<Value
     let today = Day::of(engine.clock.now());
     let asked = Asked { engine, state: &state, database: database.as_deref(), what, asset, today };
     let feeds = asked.database.map(Database::feeds).transpose().map_err(damaged)?.unwrap_or_default();
-    unknown.extend(reader::stale(&feeds, today, None));
     let named = |(id, host): &(&HostId, &Host)| !host.retired && (host.hostname == what || id.to_string() == what);
     let mut out = match state.hosts.iter().find(named) {
         Some((id, host)) => asked.host(*id, host, &mut unknown)?,
@@ -105,29 +111,104 @@ impl Asked<'_> {
 
     /// A vulnerability, an advisory or a package: group by group, each with what a host of it derives.
     fn subject(&self, unknown: &mut Vec<String>) -> Result<Value, Error> {
-        let answer = self.engine.fleet.affected(self.engine, self.what)?;
+        let offered = self.offered()?;
+        let answer = match self.engine.fleet.affected(self.engine, self.what) {
+            // No feed speaks of it yet, but a signed package does.
+            Err(Error::Input(why) | Error::Refused(Refusal { what: why, .. })) if !offered.is_empty() => {
+                unknown.push(why);
+                Value::Null
+            }
+            answer => answer?,
+        };
         unknown.extend(answer["unknown"].as_array().into_iter().flatten().filter_map(|why| why.as_str().map(str::to_owned)));
-        let mut groups: Vec<Group> = answer["found"].as_array().into_iter().flatten().map(Group::read).collect();
+        let mut groups: Vec<Group> = Vec::new();
+        for mut group in answer["found"].as_array().into_iter().flatten().map(Group::read) {
+            self.name_source(&mut group)?;
+            // Binary packages of one source stand for it once.
+            let same = |known: &&mut Group| (&known.source, &known.release, &known.hosts) == (&group.source, &group.release, &group.hosts);
+            match groups.iter_mut().find(same) {
+                Some(known) if !known.package.split(' ').any(|name| name == group.package) => {
+                    known.package = format!("{} {}", known.package, group.package)
+                }
+                Some(_) => {}
+                None => groups.push(group),
+            }
+        }
+        let known: BTreeSet<String> = groups.iter().map(|group| group.source.clone()).collect();
+        groups.extend(offered.into_iter().filter(|group| !known.contains(&group.source)));
         groups.sort_by_key(|group| std::cmp::Reverse(group.hosts.len()));
         let vuln = self.database.map(|database| database.vuln_by_id(self.what)).transpose().map_err(damaged)?.flatten();
-        let told: Vec<Value> = groups.iter().take(GROUPS_MAX).map(|group| self.group(group)).collect::<Result<_, _>>()?;
+        let told: Vec<Value> = groups.iter().take(GROUPS_MAX).map(|group| self.group(group, unknown)).collect::<Result<_, _>>()?;
         let kind = if vuln.is_some() { "vulnerability" } else { "package" };
         let hosts: BTreeSet<&HostId> = groups.iter().flat_map(|group| &group.hosts).collect();
         let more = groups.len().saturating_sub(GROUPS_MAX);
         Ok(json!({"kind": kind, "vulnerability": vuln.as_ref().map(facts), "hosts": hosts.len(), "groups": told, "more": more}))
     }
 
+    /// The inventory of one of a group's hosts; all have the same versions of what the group is about.
+    fn inventory(&self, group: &Group) -> Result<Option<Inventory>, Error> {
+        let digest = group.hosts.first().and_then(|host| self.state.hosts.get(host)?.inventory);
+        digest.map(|digest| self.engine.get(digest)).transpose()
+    }
+
+    fn name_source(&self, group: &mut Group) -> Result<(), Error> {
+        let inventory = self.inventory(group)?;
+        let of_it = |package: &&Installed| package.source == group.package || package.name == group.package;
+        let source = inventory.iter().flat_map(|inventory| &inventory.packages).find(of_it).map(|package| package.source.clone());
+        group.source = source.unwrap_or_else(|| group.package.clone());
+        Ok(())
+    }
+
+    /// Hosts for which a plan still holds an update that closes this by its signed package's changelog.
+    fn offered(&self) -> Result<Vec<Group>, Error> {
+        let mut out: Vec<Group> = Vec::new();
+        for (plan, _) in self.plans() {
+            for cohort in self.state.plans.get(plan).into_iter().flat_map(|about| about.cohorts.keys()) {
+                let cohort: Cohort = self.engine.get(*cohort)?;
+                // A host that moved is not what the cohort was resolved for any more.
+                let still = |(host, base): &(&HostId, &Digest)| self.state.hosts.get(host).is_some_and(|host| host.base == Some(**base));
+                let hosts: Vec<HostId> = cohort.hosts.iter().filter(still).map(|(host, _)| *host).collect();
+                let sources = offered::sources(&cohort.changes);
+                for (source, update) in sources.iter().filter(|_| !hosts.is_empty()) {
+                    if !update.closes.iter().any(|closes| closes.cve == self.what) || out.iter().any(|known| known.source == *source) {
+                        continue;
+                    }
+                    let vuln = self.database.map(|database| database.vuln_by_id(self.what)).transpose().map_err(damaged)?.flatten();
+                    let one = BTreeMap::from([(source.clone(), update.clone())]);
+                    let mut findings = offered::findings(&one, &|id| vuln.clone().filter(|_| id == self.what));
+                    findings.retain(|finding| finding.id == self.what);
+                    out.push(Group {
+                        package: source.clone(),
+                        source: source.clone(),
+                        version: update.from.clone(),
+                        status: json!(Status::Fixed),
+                        fixed: json!(update.to),
+                        hosts: hosts.clone(),
+                        findings,
+                        ..Group::default()
+                    });
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// The newest plans, the last one first.
+    fn plans(&self) -> Vec<(&Digest, &PlanState)> {
+        let mut plans: Vec<_> = self.state.plans.iter().collect();
+        plans.sort_by_key(|(_, plan)| std::cmp::Reverse(plan.created));
+        plans.truncate(PLANS_MAX);
+        plans
+    }
+
     /// What a host of the group derives; all its hosts have that version.
-    fn group(&self, group: &Group) -> Result<Value, Error> {
-        let inventory = group.hosts.first().and_then(|host| self.state.hosts.get(host)?.inventory);
-        let mut findings: Vec<HostFinding> = Vec::new();
-        let mut source = group.package.clone();
-        if let Some(digest) = inventory {
-            let inventory: Inventory = self.engine.get(digest)?;
-            let of_it = |package: &&Installed| package.source == group.package || package.name == group.package;
-            let packages: Vec<Installed> = inventory.packages.iter().filter(of_it).cloned().collect();
-            source = packages.first().map_or(source, |package| package.source.clone());
-            findings = self.assess(&inventory, &packages)?.findings;
+    fn group(&self, group: &Group, unknown: &mut Vec<String>) -> Result<Value, Error> {
+        let (mut findings, source) = (group.findings.clone(), group.source.clone());
+        if let Some(inventory) = self.inventory(group)?.filter(|_| findings.is_empty()) {
+            let packages: Vec<Installed> = inventory.packages.iter().filter(|package| package.source == source).cloned().collect();
+            let assessment = self.assess(&inventory, &packages)?;
+            unknown.extend(assessment.unknown);
+            findings = assessment.findings;
         }
         let speaks = |finding: &HostFinding| finding.id == self.what || finding.advisories.iter().any(|id| id == self.what);
         if findings.iter().any(speaks) {
@@ -148,7 +229,7 @@ impl Asked<'_> {
             })
             .collect();
         Ok(json!({
-            "release": group.release, "package": group.package, "source": source, "version": group.version,
+            "release": Some(&group.release).filter(|release| !release.is_empty()), "package": group.package, "source": source, "version": group.version,
             "status": group.status, "fixed": group.fixed,
             "hosts": group.hosts.len(), "named": group.hosts.iter().take(NAMED_MAX).map(name).collect::<Vec<_>>(),
             "findings": findings, "chances": chances, "updates": queue.updates,
@@ -174,18 +255,19 @@ impl Asked<'_> {
     /// Cohorts of the newest plans that hold any of these hosts; of a source, only those that change it.
     fn cohorts(&self, hosts: &[HostId], source: Option<&str>) -> Result<Vec<Value>, Error> {
         let wanted: BTreeSet<&HostId> = hosts.iter().collect();
-        let mut plans: Vec<_> = self.state.plans.iter().collect();
-        plans.sort_by_key(|(_, plan)| std::cmp::Reverse(plan.created));
         let mut out = Vec::new();
-        for (plan, about) in plans.into_iter().take(PLANS_MAX) {
+        for (plan, about) in self.plans() {
             let left_out = source.and_then(|source| about.excluded.get(source));
             for (cohort, members) in &about.cohorts {
                 let count = members.hosts.iter().filter(|host| wanted.contains(host)).count();
                 if count == 0 {
                     continue;
                 }
-                let changes = self.engine.get::<fother_core::plan::Cohort>(*cohort)?.changes;
+                let changes = self.engine.get::<Cohort>(*cohort)?.changes;
                 let mine: Vec<_> = changes.iter().filter(|change| source.is_none_or(|source| change.source == source)).collect();
+                if source.is_some() && mine.is_empty() && left_out.is_none() {
+                    continue;
+                }
                 let closes = |change: &&fother_core::resolution::PackageChange| change.closes.iter().any(|closes| closes.cve == self.what);
                 out.push(json!({
                     "plan": plan, "group": about.group, "created": about.created, "cohort": cohort, "hosts": count,
@@ -209,6 +291,7 @@ impl Group {
             status: found["status"].clone(),
             fixed: found["fixed"].clone(),
             hosts: hosts.collect(),
+            ..Self::default()
         }
     }
 }

@@ -22,6 +22,8 @@ use fother_core::{
 use serde::Serialize;
 use std::collections::BTreeMap;
 
+/// Kinds of feeds that say how urgent a vulnerability is; what an update closes is told by its changelog.
+const SCORING: [&str; 7] = ["cve", "epss", "exploit-db", "exploited", "kev", "metasploit", "nuclei"];
 /// Most hosts that are named in one line on what is not known.
 const NAMED_MAX: usize = 10;
 
@@ -32,7 +34,7 @@ pub(crate) struct Ranked {
     pub queue: Queue,
     /// What of it was asked for, and what a plan with that alone leaves out.
     pub selected: Option<Selected>,
-    /// Feeds that it rests on.
+    /// Feeds that its scores rest on.
     pub feeds: Vec<FeedInfo>,
     /// What could not be told, for people.
     pub unknown: Vec<String>,
@@ -87,6 +89,7 @@ impl Engine {
                     vulns.extend(known.map(|vuln| (closes.cve.clone(), vuln)));
                 }
                 feeds = database.feeds().map_err(damaged)?;
+                feeds.retain(|feed| SCORING.contains(&feed.kind.as_str()));
                 unknown.extend(reader::stale(&feeds, today, None));
             }
             // Changelogs of signed packages say what is closed; scores are missing, which takes the stricter branch.

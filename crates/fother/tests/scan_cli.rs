@@ -165,6 +165,18 @@ fn every_form_is_well_formed_and_other_commands_refuse_them() {
         let value: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{form}: {error} {errors}"));
         assert_eq!(value.pointer(place).unwrap().as_array().unwrap().len(), count, "{form}");
     }
+    // Every report names its feed, its day and its digest.
+    let (_, json, _) = bench.scan(&["--advisories-only", "--format", "json"]);
+    let digest = serde_json::from_str::<Value>(&json).unwrap()["feeds"][0]["sha256"].as_str().unwrap().to_owned();
+    let start = |length: usize| digest[..length].to_owned();
+    for (form, length) in
+        [("table", 12), ("json", 64), ("sarif", 64), ("cyclonedx", 64), ("spdx", 64), ("openvex", 64), ("csv", 64), ("html", 16)]
+    {
+        let (_, text, _) = bench.scan(&["--advisories-only", "--format", form]);
+        for fact in ["debian-list/DSA.list", "2026-02-11", &start(length)] {
+            assert!(text.contains(fact), "{form}: {fact}");
+        }
+    }
     let (_, csv, _) = bench.scan(&["--advisories-only", "--format", "csv"]);
     assert_eq!(csv.lines().count(), 3);
     let (_, table, _) = bench.scan(&["--advisories-only"]);

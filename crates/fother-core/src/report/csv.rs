@@ -2,14 +2,20 @@
 
 use super::{Subject, action, severity};
 
-const HEADER: &str = "id,source,version,packages,status,fixed,installable,in_effect,in_use,severity,cvss,epss,kev_added,advisories,action";
+const HEADER: &str =
+    "id,source,version,packages,status,fixed,installable,in_effect,in_use,severity,cvss,epss,kev_added,advisories,action,feeds";
 
 /// The table.
 #[must_use]
 pub fn table(subject: &Subject<'_>) -> String {
     let mut out = String::from(HEADER);
     out.push_str("\r\n");
+    let grounds = super::grounds(subject.assessment);
     for finding in &subject.assessment.findings {
+        // Each of the feeds that say so, with its day and digest.
+        let says = |ground: &&String| {
+            finding.feeds.iter().any(|name| ground.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with(' ')))
+        };
         let installable = serde_json::to_value(&finding.installable).ok().and_then(|v| v["answer"].as_str().map(str::to_owned));
         let cells = [
             finding.id.clone(),
@@ -27,6 +33,7 @@ pub fn table(subject: &Subject<'_>) -> String {
             if finding.kev_added.is_known() { finding.kev_added.to_string() } else { String::new() },
             finding.advisories.join(" "),
             action(finding),
+            grounds.iter().filter(says).cloned().collect::<Vec<_>>().join("; "),
         ];
         out.push_str(&cells.iter().map(|cell| quoted(cell)).collect::<Vec<_>>().join(","));
         out.push_str("\r\n");

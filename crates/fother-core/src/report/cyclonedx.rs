@@ -20,6 +20,13 @@ fn whole(subject: &Subject<'_>) -> Value {
     out
 }
 
+/// What the document rests on, and what could not be told.
+fn properties(subject: &Subject<'_>) -> Vec<Value> {
+    let feeds = super::grounds(subject.assessment).into_iter().map(|feed| ("fother:feed", feed));
+    let unknown = subject.assessment.unknown.iter().map(|why| ("fother:unknown", why.clone()));
+    feeds.chain(unknown).map(|(name, value)| json!({"name": name, "value": value})).collect()
+}
+
 /// The document.
 #[must_use]
 pub fn document(subject: &Subject<'_>) -> Value {
@@ -75,7 +82,7 @@ pub fn document(subject: &Subject<'_>) -> Value {
             "timestamp": subject.at,
             "tools": {"components": [{"type": "application", "name": "fother", "version": subject.version}]},
             "component": whole(subject),
-            "properties": subject.assessment.unknown.iter().map(|why| json!({"name": "fother:unknown", "value": why})).collect::<Vec<_>>(),
+            "properties": properties(subject),
         },
         "components": components.into_values().collect::<Vec<_>>(),
         "vulnerabilities": vulnerabilities,

@@ -30,7 +30,9 @@ pub fn document(subject: &Subject<'_>) -> Value {
             "impact_statement": "the vendor says that this release is not affected",
         }));
     }
-    frame("fother", subject.at, subject.version, &statements)
+    let mut out = frame("fother", subject.at, subject.version, &statements);
+    out["tooling"] = json!(format!("fother {}, rests on: {}", subject.version, super::grounds(subject.assessment).join("; ")));
+    out
 }
 
 /// Packages as products, or as the parts of the image that they are in, where its digest is known.

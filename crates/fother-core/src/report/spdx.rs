@@ -67,7 +67,11 @@ pub fn document(subject: &Subject<'_>) -> Value {
         "SPDXID": "SPDXRef-DOCUMENT",
         "name": name,
         "documentNamespace": format!("https://spdx.org/spdxdocs/fother-{}", digest.hex()),
-        "creationInfo": {"created": created, "creators": [format!("Tool: fother-{}", subject.version)]},
+        "creationInfo": {
+            "created": created,
+            "creators": [format!("Tool: fother-{}", subject.version)],
+            "comment": format!("rests on: {}", super::grounds(subject.assessment).join("; ")),
+        },
         "packages": packages,
         "relationships": relationships,
         "annotations": annotations,

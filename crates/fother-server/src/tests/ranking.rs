@@ -104,6 +104,16 @@ fn what_is_due_in_time_or_removes_most_risk_is_planned_alone_and_the_rest_is_nam
         assert_eq!(cohort.changes.iter().map(|change| change.name.as_str()).collect::<Vec<_>>(), ["nginx"]);
         assert_eq!((cohorts.len(), cohort.hosts.len()), (1, 2));
     }
+    // No feed knows it: the plan's signed package does, for hosts that are still what they were.
+    let told = explain(&engine, "CVE-2026-0003", EXPOSED).unwrap();
+    let group = &told["groups"][0];
+    assert_eq!((&told["hosts"], &group["source"], &group["fixed"]), (&json!(2), &json!("source"), &json!("1.1")));
+    assert!(group["findings"][0]["because"].as_str().unwrap().contains("changelog 2.2"), "{group}");
+    assert_eq!((&group["updates"][0]["in_use"], group["cohorts"][0]["closes"].as_bool()), (&json!("listening"), Some(true)));
+    hosts[0].inventory.packages[0].held = true;
+    engine.store.put_blob("inventory", &canonical::to_vec(&hosts[0].inventory).unwrap()).unwrap();
+    hosts[0].turn(&engine);
+    assert_eq!(explain(&engine, "CVE-2026-0003", EXPOSED).unwrap()["hosts"], 1, "a host that moved is not what the plan was made for");
     let nothing = engine.ranked(whole, EXPOSED, Some(Wish::DueWithin(0))).unwrap().selected.unwrap();
     assert!(nothing.left["tool"].contains("no deadline"));
 }

@@ -7,7 +7,10 @@ use crate::{
     output::{Format, Wanted, table},
 };
 use fother_core::{
-    advisory::{Day, reader::Database},
+    advisory::{
+        Day,
+        reader::{Database, FeedInfo},
+    },
     assess::{
         Class,
         host::{Assessment, HostFinding, Installable},
@@ -38,6 +41,8 @@ use std::{collections::BTreeSet, path::Path};
 
 /// Most lines of a list on a screen; JSON has all.
 const LINES_MAX: usize = 25;
+/// Longest list of feeds, in characters.
+const GROUNDS_CHARS_MAX: usize = 6_000;
 /// Largest baseline, in bytes.
 const BASELINE_BYTES_MAX: u64 = 256 << 20;
 
@@ -428,6 +433,14 @@ pub fn print(assessment: &Assessment, queue: &Queue) {
     for line in &assessment.unsupported {
         println!("support of {}: {}", line.source, fother_core::text::printable(&line.why, 160));
     }
+    grounds(assessment);
+}
+
+/// The feeds that it all rests on, each with the day of its newest entry and the start of its digest.
+fn grounds(assessment: &Assessment) {
+    let feed = |feed: &FeedInfo| format!("{} {} {}", feed.name, feed.date, feed.sha256.get(..12).unwrap_or_default());
+    let feeds: Vec<String> = assessment.feeds.iter().map(feed).collect();
+    println!("\nrests on {} feeds: {}", feeds.len(), fother_core::text::printable(&feeds.join(", "), GROUNDS_CHARS_MAX));
 }
 
 fn row(at: usize, update: &Update) -> Vec<String> {

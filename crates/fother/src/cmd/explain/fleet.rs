@@ -98,7 +98,11 @@ fn subject(answer: &Value) {
 }
 
 fn group(group: &Value) {
-    let release = if group["release"].is_null() { String::new() } else { format!(" ({})", text(&group["release"])) };
+    let release = if group["release"].is_null() {
+        " (by a plan's signed package; no feed speaks of it)".to_owned()
+    } else {
+        format!(" ({})", text(&group["release"]))
+    };
     println!("\n{} {}{release}: {} hosts", printable(&text(&group["package"]), 80), text(&group["version"]), group["hosts"]);
     let named = joined(&group["named"]);
     let more = group["hosts"].as_u64().unwrap_or_default().saturating_sub(each(&group["named"]).count() as u64);
