@@ -23,6 +23,7 @@ pub mod event;
 pub mod fleet;
 pub mod gate;
 pub mod id;
+pub mod image;
 pub mod inventory;
 pub mod languages;
 pub mod merkle;

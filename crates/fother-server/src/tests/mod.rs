@@ -6,3 +6,4 @@ mod door;
 mod fleet;
 mod kill;
 mod lifecycle;
+mod ranking;
