@@ -4,7 +4,7 @@ CARGO ?= cargo
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env "PATH=$$PATH")
 TARGET := $(shell $(CARGO) metadata --format-version 1 --no-deps 2>/dev/null | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
-.PHONY: help setup build demo test lint unit lab fuzz bench clean-lab
+.PHONY: help setup build demo test lint unit lab fuzz bench soak clean-lab
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,9 @@ fuzz: ## Every parser of foreign bytes under libFuzzer, FUZZ_SECONDS (30) each; 
 
 bench: ## Beside its peers: one table with ratios (BENCH_ARGS=--allow-missing where data or peers are absent)
 	@scripts/bench.sh $(BENCH_ARGS)
+
+soak: ## A million simulated worlds; may be stopped and goes on; SOAK_ARGS=--seeds N for another number
+	$(CARGO) run --release --locked -p fother --features sim -- sim soak --state "$(TARGET)/soak.json" --revision "$$(git rev-parse --short HEAD)" $(SOAK_ARGS)
 
 clean-lab: ## Remove a lab that was left behind, and its cache
 	$(SUDO) "$(TARGET)/release/fother" lab down --purge

@@ -317,6 +317,12 @@ pub fn approve_by(signer: Result<approval::Signer, NoApproval>, id: ChangeId, si
     }
 }
 
+/// What a statement must accept by name before a rollout may leave a group of several hosts without a healthy one.
+#[must_use]
+pub fn outage_of(group: &str) -> String {
+    format!("outage:{group}")
+}
+
 /// Starts the rollout of an approved change, in one append.
 ///
 /// # Errors
@@ -370,8 +376,9 @@ pub fn start_rollout(
         waves: Vec::new(),
         zones: BTreeMap::new(),
         group_size: zone_sizes.values().sum(),
+        // A group of one host is out of service whenever it is patched; nobody has to be told.
+        outage: (zone_sizes.values().sum::<u32>() > 1).then(|| statement.acknowledged.contains(&outage_of(&plan.group))),
         zone_sizes,
-        outage: None,
         budget: plan.budget.clone(),
         strategy: plan.rollout.clone(),
         window: statement.window.clone(),

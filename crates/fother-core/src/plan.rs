@@ -338,17 +338,32 @@ pub fn waves(plan: &Plan, cohorts: &BTreeMap<Digest, Cohort>, labels: &BTreeMap<
     let canary = (plan.rollout.canary as usize).min(total);
     let rest = order.split_off(canary);
     let mut waves = vec![order];
-    let (mut done, all) = (0, rest.len());
-    for share in &plan.rollout.waves {
+    if plan.rollout.by_zone {
+        let mut zones: BTreeMap<&str, Vec<HostId>> = BTreeMap::new();
+        for host in rest {
+            let zone = labels.get(&host).and_then(|labels| labels.get("zone")).map(String::as_str).unwrap_or_default();
+            zones.entry(zone).or_default().push(host);
+        }
+        zones.values().for_each(|zone| waves.extend(shares(zone, &plan.rollout.waves)));
+    } else {
+        waves.extend(shares(&rest, &plan.rollout.waves));
+    }
+    waves.retain(|wave| !wave.is_empty());
+    waves
+}
+
+/// These hosts by cumulative shares; the last takes everybody who is left.
+fn shares(hosts: &[HostId], shares: &[crate::policy::Share]) -> Vec<Vec<HostId>> {
+    let (mut waves, mut done, all) = (Vec::new(), 0, hosts.len());
+    for share in shares {
         let until = share.of(all).clamp(done, all);
         if until > done {
-            waves.push(rest[done..until].to_vec());
+            waves.push(hosts[done..until].to_vec());
             done = until;
         }
     }
     if done < all {
-        waves.push(rest[done..].to_vec());
+        waves.push(hosts[done..].to_vec());
     }
-    waves.retain(|wave| !wave.is_empty());
     waves
 }

@@ -49,6 +49,8 @@ kinds! {
     HostHangs,
     /// A host is slow.
     HostSlow,
+    /// What a host needs for its transaction arrives late.
+    DownloadsSlow,
     /// A host is cut off for a while.
     HostCut,
     /// A host is cut off for days.
@@ -61,9 +63,9 @@ kinds! {
     CheckFails,
     /// A host's checks give no answer.
     CheckWithoutData,
-    /// A host's undo fails.
+    /// Undos fail for a while.
     UndoFails,
-    /// A host's undo leaves a difference, and says so.
+    /// Undos leave a difference for a while, and say so.
     UndoInexact,
     /// A host cannot be taken out of service.
     DrainFails,
@@ -79,6 +81,8 @@ kinds! {
     HostDrifts,
     /// The server sends an order with another change's statement.
     OtherStatement,
+    /// The server sends an order without its approvals.
+    ApprovalsLost,
     /// A person pauses the rollout, and resumes it later.
     Pause,
     /// A person aborts the rollout.
@@ -134,7 +138,8 @@ pub fn draw(seed: u64, setting: &Setting) -> Vec<Fault> {
     let mut faults: Vec<Fault> = (0..count)
         .map(|_| {
             let kind = draw.pick(Kind::ALL).map_or(Kind::ServerCrash, |(kind, _)| *kind);
-            let at = draw.below(setting.busy_ms);
+            // Half of them while the first rollout is young.
+            let at = if draw.percent(50) { draw.below(setting.busy_ms) } else { draw.below(setting.busy_ms / 4) };
             Fault { at, kind, who: draw.below(1 << 16), span: span(kind, &mut draw) }
         })
         .collect();
@@ -148,6 +153,7 @@ fn span(kind: Kind, draw: &mut Draw) -> u64 {
         Kind::HostAwayForDays => draw.within(24 * HOUR, 72 * HOUR),
         Kind::ServerClockJumps | Kind::HostClockJumps => draw.within(1_000, 15 * MINUTE),
         Kind::DatabaseLate => draw.within(500, 20_000),
+        Kind::UndoFails | Kind::UndoInexact => draw.within(30 * MINUTE, 3 * HOUR),
         Kind::Pause | Kind::StopAll | Kind::ZoneCut | Kind::HostCut => draw.within(10_000, 40 * MINUTE),
         _ => draw.within(1_000, 10 * MINUTE),
     }

@@ -55,6 +55,8 @@ pub struct Trouble {
     pub inexact_until: u64,
     /// It cannot be taken out of service until then.
     pub drain_fails_until: u64,
+    /// What it needs arrives only then.
+    pub fetching_until: u64,
     /// The next transaction takes so much longer, in milliseconds.
     pub hangs: u64,
     /// Writes until the agent dies, and whether that one is still done.
@@ -70,7 +72,7 @@ pub struct Trouble {
 #[derive(Clone, Debug)]
 pub enum Told {
     /// A transaction began.
-    Began { txn: TransactionId, directive: DirectiveId, change: Rc<Change>, people: usize, halted: bool },
+    Began { txn: TransactionId, directive: DirectiveId, change: Rc<Change>, people: usize, halted: bool, again: bool },
     /// A transaction was put back, exactly or not as it says, and whether that is true.
     PutBack { txn: TransactionId, says_exact: bool, is_exact: bool },
     /// A unit was started, for the so-manieth time.
@@ -330,6 +332,9 @@ impl Host {
         if !begun && let Err(why) = self.queue.may_begin(directive, clock) {
             return Done::Outcome(Outcome::Refused { why });
         }
+        if !begun && matches!(directive.order, Order::Apply { .. }) && self.trouble.fetching_until > now {
+            return Done::At(self.trouble.fetching_until);
+        }
         match &directive.order {
             Order::Resolve { .. } => Done::Outcome(Outcome::Resolved { resolution: Digest([1; 32]), base: Self::base_of(self.content) }),
             Order::Rehearse { cohort, .. } => Done::Outcome(Outcome::Rehearsed {
@@ -369,7 +374,8 @@ impl Host {
                     return if began.is_none() { Done::Died } else { Done::Full };
                 }
                 let (id, halted) = (directive.id, self.queue.halted);
-                told.push(Told::Began { txn, directive: id, change: Rc::clone(&change), people, halted });
+                let again = !steps.is_empty();
+                told.push(Told::Began { txn, directive: id, change: Rc::clone(&change), people, halted, again });
                 let journaled = self.write(now, |host| {
                     let before = host.content;
                     let kept = host.kept.entry(txn).or_insert_with(|| Kept { steps: Vec::new(), change, before, unit: None, started: 0 });

@@ -10,6 +10,7 @@ pub mod host;
 pub mod oracle;
 pub mod people;
 pub mod report;
+pub mod scenario;
 pub mod server;
 pub mod setting;
 pub mod timeline;

@@ -33,6 +33,9 @@ pub struct Oracle {
     quiet: BTreeMap<RolloutId, u64>,
     /// How transactions ended on their hosts.
     ended: BTreeMap<TransactionId, Outcome>,
+    /// Since when hosts are not heard of, and since when the server is able to notice.
+    silent: BTreeMap<usize, u64>,
+    able: Option<u64>,
 }
 
 fn is_out(phase: &Phase) -> bool {
@@ -160,6 +163,12 @@ impl World {
         let (Some(rollout), Some(host)) = (state.rollouts.get(&rollout), state.hosts.get(&id)) else {
             return Some(("nothing comes from nowhere", format!("{id} or its rollout is unknown")));
         };
+        if let Some(server) = self.servers.get(self.writer) {
+            let expected = server.started.0.ms() + self.now.saturating_sub(server.started.1);
+            if server.clock(self.now).ms().abs_diff(expected) > 300_000 {
+                return Some(("nothing is sent by a clock that jumped", format!("{order} goes out to {id}")));
+            }
+        }
         let phase = rollout.hosts().get(&id);
         let again = phase.and_then(Phase::txn) == Some(txn) && phase.is_some_and(|phase| is_at_work(phase).is_some());
         if host.retired || (host.lost && !again) {
@@ -325,7 +334,10 @@ impl World {
         let ms = self.now - BEGIN;
         for one in told {
             let broken = match &one {
-                Told::Began { txn, directive, people, halted, change } => {
+                Told::Began { again: true, txn, .. } => {
+                    Some(("no transaction twice", format!("h{at} begins {txn} again, which its journal knows")))
+                }
+                Told::Began { txn, directive, people, halted, change, again: false } => {
                     self.timeline.add(ms, || format!("h{at} begins change {}", change.number));
                     self.may_begin(at, *txn, *directive, *people, *halted)
                 }
@@ -397,8 +409,10 @@ impl World {
             self.servers.get(self.leader()).is_some_and(|server| server.up && server.waits_until <= now && server.fault(now).is_none());
         if !able || self.db.full_until > now {
             self.oracle.quiet.clear();
+            self.oracle.able = None;
             return;
         }
+        self.look_for_silence();
         let state = &self.db.state;
         let mut broken = None;
         for rollout in state.active.iter().filter_map(|id| state.rollouts.get(id)).filter(|rollout| rollout.ended.is_none()) {
@@ -413,6 +427,26 @@ impl World {
         }
         if let Some(what) = broken {
             self.violated("a rollout that cannot go on says so", || what);
+        }
+    }
+
+    fn look_for_silence(&mut self) {
+        let now = self.now;
+        let able = *self.oracle.able.get_or_insert(now);
+        let mut forgotten = None;
+        for (at, host) in self.hosts.iter().enumerate() {
+            if host.is_online(now) {
+                self.oracle.silent.remove(&at);
+                continue;
+            }
+            let since = (*self.oracle.silent.entry(at).or_insert(now)).max(able);
+            let said = self.db.state.hosts.get(&host.id).is_none_or(|known| known.lost || known.retired);
+            if now - since > QUIET_MS && !said {
+                forgotten = Some(at);
+            }
+        }
+        if let Some(at) = forgotten {
+            self.violated("a silent host is said to be lost", || format!("h{at} is silent for {} minutes", QUIET_MS / 60_000));
         }
     }
 

@@ -76,7 +76,7 @@ impl World {
         let (server, before) = (self.leader(), proposal.stage.clone());
         let next = match proposal.stage.clone() {
             Stage::Plan => self.plan(server, &proposal),
-            Stage::Rehearse(plan) => self.await_rehearsal(server, plan),
+            Stage::Rehearse(plan) => self.see_rehearsal(server, plan),
             Stage::Submit(plan) => self.submit(server, plan),
             Stage::Approve(change, have) => self.approve(server, change, have, proposal.alone),
             Stage::Start(change) => self.start(server, change, proposal.supersede),
@@ -170,7 +170,7 @@ impl World {
         change
     }
 
-    fn await_rehearsal(&mut self, server: usize, plan: Digest) -> Result<Stage, No> {
+    fn see_rehearsal(&mut self, server: usize, plan: Digest) -> Result<Stage, No> {
         let Some(known) = self.servers.get(server).filter(|server| server.up) else { return Err(No::Down) };
         match known.state.plans.get(&plan).and_then(|plan| plan.verdict()) {
             Some(Verdict::Passes) => Ok(Stage::Submit(plan)),

@@ -171,6 +171,7 @@ impl World {
         }
         let events: Vec<Event> =
             (first..).zip(data).map(|(seq, data)| Event { v: event::VERSION, seq, at: stamp, actor: actor.to_owned(), data }).collect();
+        self.writer = at;
         for event in &events {
             self.append(event);
         }

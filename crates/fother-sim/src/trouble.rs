@@ -4,7 +4,7 @@ use crate::{
     faults::{Fault, Kind},
     server::{Dies, No},
     setting::BEGIN,
-    world::{Event, World},
+    world::{Confusion, Event, World},
 };
 use fother_core::{
     decide::{self, Steer},
@@ -47,7 +47,8 @@ impl World {
             | Kind::DatabaseLate
             | Kind::SecondLeader
             | Kind::ServerClockJumps
-            | Kind::OtherStatement => self.strike_server(fault),
+            | Kind::OtherStatement
+            | Kind::ApprovalsLost => self.strike_server(fault),
             Kind::NetworkBad => self.bad_until = self.now + fault.span,
             Kind::ZoneCut => {
                 let until = self.now + fault.span;
@@ -71,6 +72,7 @@ impl World {
             | Kind::HostDiskFull
             | Kind::HostHangs
             | Kind::HostSlow
+            | Kind::DownloadsSlow
             | Kind::HostCut
             | Kind::HostAwayForDays
             | Kind::CheckFails
@@ -91,7 +93,8 @@ impl World {
             Kind::ServerCrash => self.kill_server(at),
             Kind::DatabaseFull => self.db.full_until = until,
             Kind::DatabaseLate => self.db.late = (self.now + 10 * 60_000, fault.span),
-            Kind::OtherStatement => self.confused = true,
+            Kind::OtherStatement => self.confused = Some(Confusion::OtherStatement),
+            Kind::ApprovalsLost => self.confused = Some(Confusion::NoApprovals),
             Kind::SecondLeader if self.servers.len() < 3 => self.add_server(),
             Kind::ServerClockJumps => {
                 self.clocks_moved = true;
@@ -122,11 +125,12 @@ impl World {
             }
             Kind::HostDiskFull => host.trouble.full_until = until,
             Kind::HostHangs | Kind::HostSlow => host.trouble.hangs = fault.span,
+            Kind::DownloadsSlow => host.trouble.fetching_until = until,
             Kind::HostCut | Kind::HostAwayForDays => host.trouble.cut_until = until,
             Kind::CheckFails => host.trouble.failing_until = until,
             Kind::CheckWithoutData => host.trouble.mute_until = until,
-            Kind::UndoFails => host.trouble.undo_fails_until = until,
-            Kind::UndoInexact => host.trouble.inexact_until = until,
+            Kind::UndoFails => self.hosts.iter_mut().for_each(|host| host.trouble.undo_fails_until = until),
+            Kind::UndoInexact => self.hosts.iter_mut().for_each(|host| host.trouble.inexact_until = until),
             Kind::DrainFails => host.trouble.drain_fails_until = until,
             Kind::BootLoop => {
                 host.trouble.boot_loop = u32::try_from(fault.who % 60).unwrap_or(0);
@@ -236,7 +240,7 @@ impl World {
     pub(crate) fn heal_all(&mut self) {
         self.healed = true;
         self.timeline.add(self.now - BEGIN, || "all faults are over".to_owned());
-        (self.bad_until, self.db.full_until, self.db.late, self.confused) = (0, 0, (0, 0), false);
+        (self.bad_until, self.db.full_until, self.db.late, self.confused) = (0, 0, (0, 0), None);
         for at in 0..self.hosts.len() {
             let now = self.now;
             let Some(host) = self.hosts.get_mut(at) else { continue };

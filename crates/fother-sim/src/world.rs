@@ -88,6 +88,15 @@ pub enum Event {
     HealAll,
 }
 
+/// What is wrong with an order that a server sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confusion {
+    /// It carries another change's statement and approvals.
+    OtherStatement,
+    /// It carries no approvals.
+    NoApprovals,
+}
+
 /// Numbers of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
@@ -143,8 +152,10 @@ pub struct World {
     pub faults: Vec<Fault>,
     /// The network is bad until then.
     pub bad_until: u64,
-    /// The next order carries another change's statement.
-    pub confused: bool,
+    /// The next order carries another change's statement, or lacks its approvals.
+    pub confused: Option<Confusion>,
+    /// The server that writes.
+    pub(crate) writer: usize,
     /// The clocks of hosts or servers were wrong at some time.
     pub clocks_moved: bool,
     pub(crate) oracle: Oracle,
@@ -189,7 +200,8 @@ impl World {
             trust,
             proposals: Vec::new(),
             bad_until: 0,
-            confused: false,
+            confused: None,
+            writer: 0,
             clocks_moved: false,
             oracle: Oracle::default(),
             timeline: Timeline::new(told),
@@ -627,21 +639,23 @@ impl World {
         }
     }
 
-    /// Where a fault wants it, orders carry the statement of another change.
+    /// Where a fault wants it, orders carry the statement of another change, or lack approvals.
     pub(crate) fn confuse(&mut self, state: &State, orders: &mut [(HostId, Order)]) {
-        if !self.confused {
-            return;
-        }
         for (_, order) in orders {
             let Order::Apply { statement, approvals, author, .. } = order else { continue };
-            let Some(other) = state.changes.values().find(|change| change.statement != *statement && !change.approvals.is_empty()) else {
-                continue;
-            };
-            *statement = other.statement;
-            *approvals = other.approvals.values().cloned().collect();
-            author.clone_from(&other.author_signature);
-            self.confused = false;
-            self.met("other statement sent");
+            match self.confused {
+                None => return,
+                Some(Confusion::NoApprovals) => approvals.clear(),
+                Some(Confusion::OtherStatement) => {
+                    let other = |change: &&fother_core::change::Change| change.statement != *statement && !change.approvals.is_empty();
+                    let Some(other) = state.changes.values().find(other) else { continue };
+                    *statement = other.statement;
+                    *approvals = other.approvals.values().cloned().collect();
+                    author.clone_from(&other.author_signature);
+                }
+            }
+            self.confused = None;
+            self.met("order confused");
         }
     }
 }

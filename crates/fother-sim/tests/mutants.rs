@@ -6,7 +6,7 @@ use fother_sim::run;
 use std::{collections::BTreeMap, sync::Mutex};
 
 /// Seeds that every fault is looked for in, and most for those that are rare.
-const SEEDS: (u64, u64) = (150, 12_000);
+const SEEDS: (u64, u64) = (100, 12_000);
 
 fn look_for(fault: Mutant) -> (u64, u64, BTreeMap<&'static str, u64>) {
     let (mut caught, mut promises) = (0, BTreeMap::new());

@@ -4,11 +4,15 @@ mod compare;
 mod feeds;
 mod fleet;
 mod policy;
+#[cfg(feature = "sim")]
+mod sim;
 
 pub use compare::{Diff, Reconcile};
 pub use feeds::Feeds;
-pub use fleet::{Archive, Change, Host, Log, Plan, Rollout};
+pub use fleet::{Archive, Change, Host, Log, Plan, Resume, Rollout, Stop};
 pub use policy::{Policy, Window};
+#[cfg(feature = "sim")]
+pub use sim::Sim;
 
 use crate::{output::Wanted, sure::Sure};
 use clap::{Parser, Subcommand};
@@ -111,6 +115,12 @@ pub enum Command {
     /// Rollouts: canary, waves, gates, rollback.
     #[command(subcommand, after_help = "Examples:\n  fother rollout ls\n  fother rollout watch")]
     Rollout(Rollout),
+    /// Let nothing begin that has not begun, anywhere, from each host's next check-in on.
+    #[command(after_help = "Examples:\n  fother stop --all --reason 'the balancer is down'\n  fother resume --all")]
+    Stop(Stop),
+    /// Let transactions begin again after `fother stop`.
+    #[command(after_help = "Example:\n  fother resume --all")]
+    Resume(Resume),
     /// The log: every decision, verifiable.
     #[command(subcommand, after_help = "Examples:\n  fother log show\n  sudo fother log verify")]
     Log(Log),
@@ -123,6 +133,10 @@ pub enum Command {
     /// The whole lifecycle, once around, on a lab fleet.
     #[command(after_help = "Examples:\n  sudo fother demo\n  sudo fother demo --hosts 5 --keep")]
     Demo(Demo),
+    /// Simulated fleets and faults, for developers.
+    #[cfg(feature = "sim")]
+    #[command(subcommand, after_help = "Examples:\n  fother sim run --seeds 1000\n  fother sim replay --seed 62")]
+    Sim(Sim),
     /// Shell completions: bash, zsh, fish and others.
     #[command(
         after_help = "Examples:\n  fother completions bash > /etc/bash_completion.d/fother\n  fother completions zsh > _fother\n  fother completions fish > ~/.config/fish/completions/fother.fish"

@@ -21,6 +21,8 @@ mod rollout;
 mod scan;
 mod serve;
 mod sign;
+#[cfg(feature = "sim")]
+mod sim;
 mod status;
 mod vex;
 mod window;
@@ -85,6 +87,10 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Plan(verb) => plan::run(&context, verb),
         Command::Change(verb) => change::run(&context, verb),
         Command::Rollout(verb) => rollout::run(&context, verb),
+        Command::Stop(stop) => rollout::stop_all(&context, &stop),
+        Command::Resume(resume) => rollout::resume_all(&context, &resume),
+        #[cfg(feature = "sim")]
+        Command::Sim(verb) => sim::run(&verb),
         Command::Log(verb) => log::run(&context, &verb),
         Command::Feeds(verb) => feeds::run(&context, &verb),
         Command::Lab(verb) => lab::run(&context, verb),

@@ -162,10 +162,14 @@ pub fn allowed(command: &Command) -> Option<Allowed> {
         | Command::Plan(_)
         | Command::Change(_)
         | Command::Rollout(_)
+        | Command::Stop(_)
+        | Command::Resume(_)
         | Command::Log(_)
         | Command::Lab(_)
         | Command::Demo(_)
         | Command::Completions { .. } => None,
+        #[cfg(feature = "sim")]
+        Command::Sim(_) => None,
     }
 }
 

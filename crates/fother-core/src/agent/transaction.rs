@@ -404,3 +404,20 @@ pub fn turn_back(steps: &[Step], reason: &str) -> Option<Step> {
 fn refused(why: String) -> Outcome {
     Outcome::Refused { why: Refused::Host { why } }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_that_is_asked_for_under_a_newer_directive_is_answered_and_not_done_again() {
+        let (txn, first, second) = (TransactionId(1), DirectiveId(1), DirectiveId(2));
+        let outcome = Outcome::Verified { txn, remarks: Vec::new() };
+        let mut steps = vec![Step::Accepted { directive: first, undo_until: Timestamp(9) }, Step::Applying];
+        assert!(matches!(begin(&steps, txn, second, false), Begin::Say(Outcome::Refused { .. })));
+        assert_eq!(begin(&steps, txn, first, true), Begin::GoOn);
+        steps.push(Step::Ended { outcome: outcome.clone() });
+        assert_eq!(begin(&steps, txn, second, false), Begin::Say(outcome));
+        assert_eq!(begin(&[], txn, second, false), Begin::New);
+    }
+}

@@ -92,7 +92,7 @@ impl Rollout {
             holding.extend(next.values().flatten().filter_map(|place| self.counters.host(*place)).take(BLOCKING_MAX));
         }
         let why = if alone || self.has_no_budget() {
-            "the group is too small for its budget: one more host out of service would leave fewer healthy ones than the policy demands, or none; change the budget, or accept the outage by name in a new change"
+            "the group is too small for its budget: one more host out of service would leave fewer healthy ones than the policy demands, or none; change the budget, or accept `outage:GROUP` by name in a new change"
         } else if around.out.is_empty() {
             "failed hosts use up the disruption budget: mend or retire them"
         } else {

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::{
-    policy::{Budget, Share, Strategy},
+    directive::Refused,
+    policy::{Budget, GoBack, Per, Share, Strategy},
     window::Interval,
 };
 
@@ -241,4 +242,165 @@ fn a_silent_host_blocks_by_name() {
     dispatched(&mut rollout, Timestamp(0));
     let late = Timestamp(0) + REPORT_WAIT + Duration::from_secs(1);
     assert!(matches!(&rollout.step(&Around::default(), late)[..], [Action::Block(by, _)] if by == &vec![host(0)]));
+}
+
+fn verified(n: u8, rollout: &mut Rollout) {
+    rollout.set(host(n), Phase::Verified { txn: txn(), at: Timestamp(1), remarks: Vec::new() });
+}
+
+#[test]
+fn a_soak_that_is_longer_than_the_wait_for_a_report_does_not_block() {
+    let mut rollout = rollout(2, Share::Count(1), false);
+    rollout.setup.strategy.soak_s = 7_200;
+    rollout.set(host(0), Phase::Applied { txn: txn(), at: Timestamp(0) });
+    let soaked = Timestamp(0) + Duration::from_secs(7_200);
+    assert!(rollout.step(&Around::default(), soaked + REPORT_WAIT).is_empty());
+    assert!(matches!(&rollout.step(&Around::default(), soaked + REPORT_WAIT + Duration::from_secs(1))[..], [Action::Block(..)]));
+}
+
+#[test]
+fn what_a_copy_or_an_older_directive_is_refused_for_changes_nothing() {
+    let mut rollout = rollout(2, Share::Count(1), false);
+    let working = Phase::Dispatched { txn: txn(), at: Timestamp(0) };
+    rollout.set(host(0), working.clone());
+    let replayed = Outcome::Refused { why: Refused::Replayed { sequence: 4, seen: 5 } };
+    rollout.report(host(0), Some(txn()), &replayed, true, Timestamp(1));
+    rollout.report(host(0), Some(txn()), &Outcome::Refused { why: Refused::Expired { expires: Timestamp(0) } }, false, Timestamp(1));
+    assert_eq!(rollout.hosts()[&host(0)], working);
+}
+
+#[test]
+fn a_host_that_was_asked_too_late_waits_again_and_is_no_failure_until_it_is_too_often() {
+    let mut rollout = rollout(2, Share::Count(1), false);
+    let late = Outcome::Refused { why: Refused::NotNow { why: "outside of the approved window".to_owned() } };
+    for _ in 0..LATE_MAX {
+        rollout.set(host(0), Phase::Dispatched { txn: txn(), at: Timestamp(0) });
+        rollout.report(host(0), Some(txn()), &late, true, Timestamp(1));
+        assert_eq!(rollout.hosts()[&host(0)], Phase::Waiting);
+    }
+    rollout.set(host(0), Phase::Dispatched { txn: txn(), at: Timestamp(0) });
+    rollout.report(host(0), Some(txn()), &late, true, Timestamp(1));
+    assert!(matches!(rollout.hosts()[&host(0)], Phase::Refused { .. }));
+}
+
+#[test]
+fn an_approval_that_expires_before_the_window_opens_again_blocks_at_once() {
+    let mut rollout = rollout(2, Share::Count(1), false);
+    let at = |s: u64| Timestamp(s * 1_000);
+    rollout.setup.window = vec![Interval { start: at(100), end: at(200), last_start: at(200) }];
+    rollout.setup.expires = at(90);
+    assert!(matches!(&rollout.step(&Around::default(), at(1))[..], [Action::Block(_, why)] if why.contains("expires")));
+}
+
+#[test]
+fn a_failed_gate_with_only_lost_hosts_at_work_blocks_at_once() {
+    let mut rollout = rollout(3, Share::Count(2), false);
+    rollout.setup.waves = vec![vec![host(0), host(1)], vec![host(2)]];
+    let mut rollout = Rollout::new(rollout.id, rollout.change, rollout.plan, rollout.setup, Timestamp(0));
+    rollout.set(host(0), Phase::Refused { why: "x".to_owned() });
+    rollout.set(host(1), Phase::Dispatched { txn: txn(), at: Timestamp(0) });
+    assert!(rollout.step(&Around::default(), Timestamp(1)).is_empty());
+    assert!(matches!(&rollout.step(&lost(&[1]), Timestamp(1))[..], [Action::Block(by, _)] if by == &vec![host(1)]));
+}
+
+#[test]
+fn a_last_window_that_passed_while_lost_hosts_are_at_work_blocks_at_once() {
+    let mut rollout = rollout(3, Share::Count(1), false);
+    let at = |s: u64| Timestamp(s * 1_000);
+    rollout.setup.window = vec![Interval { start: at(0), end: at(100), last_start: at(50) }];
+    rollout.waves_passed = 1;
+    verified(0, &mut rollout);
+    rollout.set(host(1), Phase::Dispatched { txn: txn(), at: at(40) });
+    assert!(rollout.step(&Around::default(), at(60)).is_empty());
+    assert!(matches!(&rollout.step(&lost(&[1]), at(60))[..], [Action::Block(by, _)] if by.contains(&host(2))));
+}
+
+#[test]
+fn a_way_back_that_the_budget_has_no_room_for_names_its_hosts() {
+    let mut rollout = rollout(2, Share::Count(1), false);
+    rollout.setup.budget.min_healthy = Some(Share::Count(2));
+    verified(0, &mut rollout);
+    rollout.go_back("asked", None);
+    assert!(matches!(&rollout.step(&Around::default(), Timestamp(2))[..], [Action::Block(by, _)] if by == &vec![host(0)]));
+}
+
+#[test]
+fn an_undo_that_its_host_never_accepted_leaves_the_host_as_it_was() {
+    let mut rollout = rollout(2, Share::Count(1), false);
+    rollout.set(host(0), Phase::Undoing { txn: txn(), at: Timestamp(3) });
+    rollout.withdraw(host(0), txn());
+    assert_eq!(rollout.hosts()[&host(0)].carried(), Some(txn()));
+    assert_eq!(rollout.out().count(), 0);
+}
+
+#[test]
+fn a_retry_is_no_failure_until_it_is_the_last_and_a_canary_has_none() {
+    let mut rollout = rollout(3, Share::Count(1), false);
+    rollout.setup.strategy.retries = 1;
+    let back = Outcome::RolledBack { txn: txn(), why: "x".to_owned(), paths_compared: 1, differences: Vec::new() };
+    rollout.issued(host(0), "apply", txn(), Timestamp(1));
+    let mut canary = rollout.clone();
+    canary.report(host(0), Some(txn()), &back, true, Timestamp(2));
+    assert!(matches!(&canary.step(&Around::default(), Timestamp(3))[..], [Action::Finish(End::Halted { .. })]));
+    verified(0, &mut rollout);
+    rollout.waves_passed = 1;
+    rollout.issued(host(1), "apply", txn(), Timestamp(2));
+    rollout.report(host(1), Some(txn()), &back, true, Timestamp(3));
+    assert_eq!(rollout.step(&Around::default(), Timestamp(3)), [Action::Dispatch(host(1))], "tried again");
+    rollout.issued(host(1), "apply", txn(), Timestamp(4));
+    rollout.report(host(1), Some(txn()), &back, true, Timestamp(5));
+    assert!(matches!(rollout.hosts()[&host(1)], Phase::RolledBack { .. }));
+}
+
+#[test]
+fn the_last_healthy_host_is_not_taken_unless_people_accepted_that_by_name() {
+    let mut rollout = rollout(2, Share::Count(2), false);
+    rollout.waves_passed = 1;
+    verified(0, &mut rollout);
+    rollout.setup.outage = Some(false);
+    let broken = Around { out: BTreeMap::from([(host(0), Out { zone: "a".to_owned(), why: Why::Unhealthy })]), ..Around::default() };
+    assert!(matches!(&rollout.step(&broken, Timestamp(2))[..], [Action::Block(by, _)] if by == &vec![host(0)]));
+    rollout.setup.outage = Some(true);
+    assert_eq!(rollout.step(&broken, Timestamp(2)), [Action::Dispatch(host(1))]);
+}
+
+#[test]
+fn a_host_that_another_rollout_broke_is_patched_without_more_budget() {
+    let mut rollout = rollout(3, Share::Count(1), false);
+    rollout.waves_passed = 1;
+    verified(0, &mut rollout);
+    let broken = Around { out: BTreeMap::from([(host(2), Out { zone: "a".to_owned(), why: Why::Unhealthy })]), ..Around::default() };
+    assert_eq!(rollout.step(&broken, Timestamp(2)), [Action::Dispatch(host(2))], "the place is taken by the one that is mended");
+}
+
+#[test]
+fn zones_have_budgets_of_their_own_where_the_policy_says_so() {
+    let mut rollout = rollout(6, Share::Count(1), false);
+    rollout.setup.budget.per = Per::Zone;
+    rollout.setup.zone_sizes = BTreeMap::from([("a".to_owned(), 3), ("b".to_owned(), 3)]);
+    let mut rollout = Rollout::new(rollout.id, rollout.change, rollout.plan, rollout.setup, Timestamp(0));
+    verified(0, &mut rollout);
+    rollout.waves_passed = 1;
+    assert_eq!(dispatched(&mut rollout, Timestamp(1)), [host(1), host(2)]);
+}
+
+#[test]
+fn a_failed_gate_puts_back_what_the_policy_says_and_ends_halted() {
+    let mut rollout = rollout(4, Share::Count(2), false);
+    rollout.setup.strategy.on_failure = GoBack::Rollout;
+    verified(0, &mut rollout);
+    verified(1, &mut rollout);
+    rollout.waves_passed = 1;
+    for n in [2, 3] {
+        rollout.set(host(n), Phase::Dispatched { txn: txn(), at: Timestamp(1) });
+        rollout.report(host(n), Some(txn()), &Outcome::Refused { why: Refused::Host { why: "x".to_owned() } }, true, Timestamp(2));
+    }
+    let [Action::GoBack(gate)] = &rollout.step(&Around::default(), Timestamp(3))[..] else { panic!("it goes back") };
+    rollout.go_back(&gate.why, Some(gate.clone()));
+    assert_eq!(rollout.step(&Around::default(), Timestamp(3)), [Action::Undo(host(1), txn()), Action::Undo(host(0), txn())]);
+    let back = Outcome::RolledBack { txn: txn(), why: String::new(), paths_compared: 1, differences: Vec::new() };
+    for n in [0, 1] {
+        rollout.report(host(n), Some(txn()), &back, true, Timestamp(4));
+    }
+    assert!(matches!(&rollout.step(&Around::default(), Timestamp(5))[..], [Action::Finish(End::Halted { .. })]));
 }

@@ -203,6 +203,9 @@ pub enum Rollout {
         /// Stay and watch.
         #[arg(long)]
         watch: bool,
+        /// Take the place of rollouts that run over the same hosts: what is at work there finishes, nothing else begins.
+        #[arg(long)]
+        supersede: bool,
         /// Whether to do it.
         #[command(flatten)]
         sure: Sure,
@@ -256,6 +259,20 @@ pub enum Rollout {
         #[command(flatten)]
         sure: Sure,
     },
+    /// Leave a host out that has not begun.
+    #[command(after_help = "Example:\n  fother rollout skip rollout_01m8e3vn1bf6q9ecteb984c6et web-3 --reason 'its owner asked'")]
+    Skip {
+        /// Rollout id.
+        rollout: String,
+        /// Host, by name or id.
+        host: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+        /// Whether to do it.
+        #[command(flatten)]
+        sure: Sure,
+    },
     /// All rollouts.
     #[command(after_help = "Example:\n  fother rollout ls")]
     Ls,
@@ -265,6 +282,31 @@ pub enum Rollout {
         /// Rollout id; the newest if left out.
         rollout: Option<String>,
     },
+}
+
+/// `fother stop`.
+#[derive(Debug, clap::Args)]
+pub struct Stop {
+    /// Everywhere; there is nothing smaller yet, so it must be said.
+    #[arg(long, required = true)]
+    pub all: bool,
+    /// Why.
+    #[arg(long, default_value = "no reason given")]
+    pub reason: String,
+    /// Whether to do it.
+    #[command(flatten)]
+    pub sure: Sure,
+}
+
+/// `fother resume`.
+#[derive(Debug, clap::Args)]
+pub struct Resume {
+    /// Everywhere.
+    #[arg(long, required = true)]
+    pub all: bool,
+    /// Whether to do it.
+    #[command(flatten)]
+    pub sure: Sure,
 }
 
 /// `fother log …`.

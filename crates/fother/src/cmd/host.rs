@@ -108,7 +108,7 @@ fn show(context: &Context, client: &Client, name: &str) -> Result<u8, Failure> {
 }
 
 /// A host by id or name.
-fn find(client: &Client, name: &str) -> Result<(String, Value), Failure> {
+pub(super) fn find(client: &Client, name: &str) -> Result<(String, Value), Failure> {
     let state: Value = client.get("/api/v1/state")?;
     let mut found: Vec<(String, Value)> = state["hosts"]
         .as_object()

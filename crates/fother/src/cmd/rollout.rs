@@ -2,7 +2,7 @@
 
 use super::{Context, status::text};
 use crate::{
-    cli::Rollout,
+    cli::{Resume, Rollout, Stop},
     client::Client,
     failure::{FINE, Failure, NO, USAGE},
     output::{Format, envelope, table},
@@ -28,12 +28,12 @@ pub fn run(context: &Context, verb: Rollout) -> Result<u8, Failure> {
     };
     let mild = |sure: Sure, what: &'static str| move || Ok(sure.go(what));
     match verb {
-        Rollout::Start { change, watch: stay, sure } => {
+        Rollout::Start { change, watch: stay, supersede, sure } => {
             super::change::known(&client, &change)?;
             if !sure.go(&format!("start {change}")) {
                 return Ok(FINE);
             }
-            let id = start(&client, &change)?;
+            let id = start_over(&client, &change, supersede)?;
             println!("{id}");
             if stay { watch(context, &client, &id) } else { Ok(FINE) }
         }
@@ -54,6 +54,7 @@ pub fn run(context: &Context, verb: Rollout) -> Result<u8, Failure> {
             steer(&rollout, "rollback", &|| sure.ask(what))?;
             if stay && !sure.dry_run { watch(context, &client, &rollout) } else { Ok(FINE) }
         }
+        Rollout::Skip { rollout, host, reason, sure } => skip(&client, &rollout, &host, &reason, sure),
         Rollout::Ls => list(context, &client),
         Rollout::Show { rollout } => {
             let id = match rollout {
@@ -67,8 +68,38 @@ pub fn run(context: &Context, verb: Rollout) -> Result<u8, Failure> {
 
 /// Starts an approved change; the rollout's id.
 pub fn start(client: &Client, change: &str) -> Result<String, Failure> {
-    let answer: Value = client.post("/api/v1/rollouts", &json!({"change": change}))?;
+    start_over(client, change, false)
+}
+
+fn start_over(client: &Client, change: &str, supersede: bool) -> Result<String, Failure> {
+    let answer: Value = client.post("/api/v1/rollouts", &json!({"change": change, "supersede": supersede}))?;
     Ok(text(&answer["rollout"]))
+}
+
+/// `fother stop --all`.
+pub fn stop_all(context: &Context, stop: &Stop) -> Result<u8, Failure> {
+    if stop.sure.ask("let nothing begin that has not begun, on any host, until `fother resume --all`")? {
+        let _: Value = context.client()?.post("/api/v1/stop", &json!({"reason": stop.reason}))?;
+        eprintln!("stopped: each host hears of it at its next check-in; `fother resume --all` lets it go on");
+    }
+    Ok(FINE)
+}
+
+/// `fother resume --all`.
+pub fn resume_all(context: &Context, resume: &Resume) -> Result<u8, Failure> {
+    if resume.sure.go("let transactions begin again") {
+        let _: Value = context.client()?.post("/api/v1/resume", &json!({}))?;
+    }
+    Ok(FINE)
+}
+
+fn skip(client: &Client, rollout: &str, host: &str, reason: &str, sure: Sure) -> Result<u8, Failure> {
+    View::take(client, rollout)?;
+    let (id, _) = super::host::find(client, host)?;
+    if sure.go(&format!("leave {host} out of the rollout")) {
+        let _: Value = client.post(&format!("/api/v1/rollouts/{rollout}/hosts/{id}/skip"), &json!({"reason": reason}))?;
+    }
+    Ok(FINE)
 }
 
 fn newest(client: &Client) -> Result<String, Failure> {
