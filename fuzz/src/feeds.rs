@@ -81,9 +81,11 @@ fn seeds(kind: Kind) -> Vec<Vec<u8>> {
             r#"{"dataType":"CVE_RECORD","cveMetadata":{"cveId":"CVE-2026-0001","state":"PUBLISHED","dateUpdated":"2026-01-01T00:00:00Z"},"containers":{"cna":{"descriptions":[{"value":"d"}],"metrics":[{"cvssV3_1":{"vectorString":"CVSS:3.1/AV:N/AC:L/PR:L/UI:N/S:U/C:L/I:N/A:N"}}]},"adp":[{"metrics":[{"other":{"type":"ssvc","content":{"options":[{"Exploitation":"PoC"},{"Automatable":"Yes"}]}}}]}]}}"#
         }
         Kind::DebianDates => {
-            "version,codename,series,created,release,eol,eol-lts\n12,Bookworm,bookworm,2021-08-14,2023-06-10,2026-07-11,2028-06-30\n"
+            "version,codename,series,created,release,eol,eol-lts\n1.1,Buzz,buzz,1993-08-16,1996-06-17,1997-06-05\n12,Bookworm,bookworm,2021-08-14,2023-06-10,2026-07-11,2028-06-30\n"
         }
-        Kind::SupportEnded => "# List of packages\nwpewebkit\t2.38.6-1+deb12u1\t2023-05-09\thttps://x.test/releases/bookworm/x\n",
+        Kind::SupportEnded => {
+            "# List of packages whose security support ends before the distribution EOL\nwpewebkit\t2.38.6-1+deb12u1\t2023-05-09\thttps://x.test/releases/bookworm/x\n"
+        }
         Kind::Csaf => {
             r#"{"document":{"category":"csaf_vex","csaf_version":"2.0","publisher":{"category":"vendor","name":"Red Hat","namespace":"https://www.redhat.com"},"tracking":{"id":"CVE-2026-0001","status":"final","current_release_date":"2026-02-01T00:00:00Z"}},"product_tree":{"branches":[{"category":"product_name","name":"EL 9","product":{"product_id":"p","name":"EL 9","product_identification_helper":{"cpe":"cpe:/a:redhat:enterprise_linux:9::appstream"}}},{"category":"product_version","name":"zlib","product":{"product_id":"z","name":"zlib","product_identification_helper":{"purl":"pkg:rpm/redhat/zlib@1.2-3.el9?arch=x86_64"}}}],"relationships":[{"category":"default_component_of","full_product_name":{"product_id":"p:z","name":"zlib of EL 9"},"product_reference":"z","relates_to_product_reference":"p"}]},"vulnerabilities":[{"cve":"CVE-2026-0001","product_status":{"fixed":["p:z"]}}]}"#
         }
@@ -104,17 +106,14 @@ fn seeds(kind: Kind) -> Vec<Vec<u8>> {
     vec![text.into()]
 }
 
+fn about(kind: Kind) -> About {
+    About { name: "x".into(), kind, origin: "x.deb12".into(), imported: Timestamp(0), modified: Day(20_000), digest: Digest::of_file(b"") }
+}
+
 fn read(kind: Kind, data: &[u8]) {
     let path = super::roots::scratch().write("nuclei", data);
     let _ = sniff::kind(&path);
-    let about = About {
-        name: "x".into(),
-        kind,
-        origin: "x.deb12".into(),
-        imported: Timestamp(0),
-        modified: Day(20_000),
-        digest: Digest::of_file(b""),
-    };
+    let about = about(kind);
     let mut builder = Builder::default();
     let Ok(taken) = vendor::read(&mut builder, &about, &path) else { return };
     let bytes = builder.finish(Timestamp(1)).expect("what was accepted compiles");
@@ -125,6 +124,18 @@ fn read(kind: Kind, data: &[u8]) {
         let release = db.release(&name).expect("it can be read").expect("it is there");
         for package in ["zlib", "a"] {
             fother_core::assess::package(&db, &release, package, "1.0").expect("an answer is there");
+        }
+    }
+}
+
+#[test]
+fn every_seed_is_told_by_its_content_and_read() {
+    for kind in Kind::ALL {
+        // Kinds without a target of their own have another one's seed.
+        for seed in seeds(kind).into_iter().filter(|seed| kind == Kind::Nuclei || !seed.starts_with(b"CVE-2000-0114")) {
+            let path = super::roots::scratch().write("nuclei", &seed);
+            assert_eq!(sniff::kind(&path), Ok(kind), "{}", String::from_utf8_lossy(&seed));
+            assert!(vendor::read(&mut Builder::default(), &about(kind), &path).is_ok_and(|taken| taken.records > 0), "{kind:?}");
         }
     }
 }

@@ -109,7 +109,7 @@ fn unpack(data: &[u8]) {
     let _ = fs::remove_dir_all(&work);
     fs::create_dir(&work).expect("a directory can be made");
     if let Ok((about, root)) = image::unpack(&image, None, &work) {
-        assert!(about.digest.starts_with("sha256:") && root.starts_with(&work));
+        assert!(about.image.digest.starts_with("sha256:") && root.starts_with(&work));
         assert!(!data.is_empty(), "nothing passes for an image");
         let _ = fother_host::inventory::distribution(&fother_host::root::Root::open(&root).expect("it was made"));
     }

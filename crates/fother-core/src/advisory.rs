@@ -189,7 +189,7 @@ impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let date = i64::from(self.0).checked_mul(86_400).and_then(|s| jiff::Timestamp::from_second(s).ok());
         match date.filter(|_| self.is_known()) {
-            Some(date) => write!(f, "{}", date.strftime("%Y-%m-%d")),
+            Some(date) => write!(f, "{}", jiff::tz::Offset::UTC.to_datetime(date).date()),
             None => f.write_str("unknown"),
         }
     }

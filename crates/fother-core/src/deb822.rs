@@ -23,15 +23,16 @@ impl<'a> Stanza<'a> {
     pub fn parse(text: &'a str) -> Self {
         let mut fields: Vec<(&'a str, usize, usize)> = Vec::new();
         let (mut offset, mut open) = (0, false);
-        for line in text.split_inclusive('\n') {
-            let end = offset + line.len();
+        while offset < text.len() {
+            let end = memchr::memchr(b'\n', &text.as_bytes()[offset..]).map_or(text.len(), |at| offset + at + 1);
+            let line = &text[offset..end];
             if line.starts_with([' ', '\t']) {
                 if let Some(last) = fields.last_mut().filter(|_| open) {
                     last.2 = end;
                 }
             } else if !line.starts_with('#') {
                 // What continues a line that is no field belongs to no field.
-                let colon = line.find(':');
+                let colon = memchr::memchr(b':', line.as_bytes());
                 open = colon.is_some();
                 fields.extend(colon.map(|colon| (line[..colon].trim_end(), offset + colon + 1, end)));
             }
@@ -43,13 +44,13 @@ impl<'a> Stanza<'a> {
 
 /// The raw text of each stanza, without its blank lines.
 pub fn stanzas(text: &str) -> impl Iterator<Item = &str> {
-    let mut rest = text;
+    let (mut rest, blank) = (text, memchr::memmem::Finder::new(b"\n\n"));
     std::iter::from_fn(move || {
         rest = rest.trim_start_matches(['\n', '\r']);
         if rest.is_empty() {
             return None;
         }
-        let end = rest.find("\n\n").map_or(rest.len(), |at| at + 1);
+        let end = blank.find(rest.as_bytes()).map_or(rest.len(), |at| at + 1);
         let (stanza, tail) = rest.split_at(end);
         rest = tail;
         Some(stanza)

@@ -24,6 +24,7 @@ pub mod fleet;
 pub mod gate;
 pub mod ics;
 pub mod id;
+pub mod image;
 pub mod inventory;
 pub mod languages;
 pub mod merkle;

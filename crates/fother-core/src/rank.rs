@@ -85,6 +85,9 @@ pub struct Update {
     pub exploited: usize,
     /// Whether the code that it replaces runs now.
     pub in_use: InUse,
+    /// By whom, in one sentence; empty where it was not looked at.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub in_use_because: String,
     /// Why it stands where it stands, one sentence each.
     pub reasons: Vec<String>,
     /// The earliest deadline of all rule packs that are in force.
@@ -221,9 +224,15 @@ fn update(group: &[&HostFinding], asset: Asset, packs: &[Pack], today: Day) -> U
         risk_millionths: MILLION - survive,
         exploited,
         in_use: sorted.iter().map(|finding| finding.in_use).max().unwrap_or_default(),
+        in_use_because: most_exposed(&sorted).map(|finding| finding.in_use_because.clone()).unwrap_or_default(),
         reasons: reasons(&sorted, today),
         deadline: deadlines.min_by_key(|deadline| if deadline.day.is_known() { deadline.day.0 } else { u32::MAX }),
     }
+}
+
+/// The finding that says most about who runs the code.
+fn most_exposed<'a>(findings: &[&'a HostFinding]) -> Option<&'a HostFinding> {
+    findings.iter().filter(|finding| !finding.in_use_because.is_empty()).max_by_key(|finding| finding.in_use).copied()
 }
 
 fn reasons(sorted: &[&HostFinding], today: Day) -> Vec<String> {
@@ -234,8 +243,8 @@ fn reasons(sorted: &[&HostFinding], today: Day) -> Vec<String> {
         out.push(format!("{}: {why}; {score}{from}", finding.id));
     }
     // Whether it runs is a fact about the package, so it is told once.
-    let most = sorted.iter().filter(|finding| !finding.in_use_because.is_empty()).max_by_key(|finding| finding.in_use);
-    if let (Some(first), Some(most)) = (out.first_mut(), most.filter(|most| most.in_use != InUse::Unknown)) {
+    let most = most_exposed(sorted).filter(|most| most.in_use != InUse::Unknown);
+    if let (Some(first), Some(most)) = (out.first_mut(), most) {
         first.push_str(&format!("; {}", most.in_use_because));
     }
     if sorted.len() >= REASONS_MAX {

@@ -1,7 +1,9 @@
 //! What one host's own package manager would do: the exact transaction, nothing left to choose.
 
 use crate::{
-    Digest, canonical,
+    Digest,
+    assess::in_use::PackageUse,
+    canonical,
     inventory::Closes,
     package::{Offer, UpdateClass},
     version::Version,
@@ -49,6 +51,9 @@ pub struct Resolution {
     pub changes: Vec<PackageChange>,
     /// Sorted by name.
     pub kept_back: Vec<KeptBack>,
+    /// Who ran the code of the packages that change, when it was asked; not a part of the transaction.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub in_use: Vec<PackageUse>,
 }
 
 impl Resolution {

@@ -64,6 +64,27 @@ impl Component {
         }
     }
 
+    /// The namespace of its package URL on a system: what it says itself, else the distribution's name (purl-spec, types `deb`, `rpm`, `apk`).
+    #[must_use]
+    pub fn namespace_in<'a>(&'a self, distribution: &'a Distribution) -> &'a str {
+        match (self.namespace.as_str(), distribution.id.as_str()) {
+            ("", "rhel") if self.kind == "rpm" => "redhat",
+            ("", id) if matches!(self.kind.as_str(), "rpm" | "apk" | "deb") => id,
+            (namespace, _) => namespace,
+        }
+    }
+
+    /// Its package URL on a system: databases of rpm and apk do not say whose packages they are.
+    #[must_use]
+    pub fn purl_in(&self, distribution: &Distribution) -> String {
+        let mut named = Self { namespace: self.namespace_in(distribution).to_owned(), ..self.clone() };
+        let of_system = matches!(self.kind.as_str(), "deb" | "rpm" | "apk");
+        if named.distro.is_empty() && of_system && !distribution.version.is_empty() {
+            named.distro = format!("{}-{}", distribution.id, distribution.version);
+        }
+        named.purl()
+    }
+
     /// Its package URL, with the source package as Syft writes it; empty where its parts make none.
     #[must_use]
     pub fn purl(&self) -> String {
@@ -71,12 +92,19 @@ impl Component {
         let own = (self.name.clone(), self.version.clone());
         let upstream = self.source.as_ref().filter(|source| of_system && **source != own);
         let upstream = upstream.map(|(name, version)| if *version == self.version { name.clone() } else { format!("{name}@{version}") });
-        let qualifiers = [("arch", self.arch.clone()), ("distro", self.distro.clone()), ("upstream", upstream.unwrap_or_default())];
+        // An rpm's epoch stands beside its version (purl-spec, type `rpm`), a Debian package's in it.
+        let (epoch, version) = self.version.split_once(':').filter(|_| self.kind == "rpm").unwrap_or(("", &self.version));
+        let qualifiers = [
+            ("arch", self.arch.clone()),
+            ("distro", self.distro.clone()),
+            ("epoch", epoch.to_owned()),
+            ("upstream", upstream.unwrap_or_default()),
+        ];
         let purl = Purl {
             kind: self.kind.clone(),
             namespace: (!self.namespace.is_empty()).then(|| self.namespace.clone()),
             name: self.name.clone(),
-            version: Some(self.version.clone()),
+            version: Some(version.to_owned()),
             qualifiers: qualifiers.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
             subpath: None,
         };
@@ -145,6 +173,10 @@ impl Sbom {
             return Err(format!("more than {COMPONENTS_MAX} components"));
         }
         let label = || format!("{} {}", printable(clues.name, 80), printable(clues.version, 80));
+        // The image that a document is of is what holds the packages, not one of them.
+        if clues.purl.starts_with("pkg:oci/") {
+            return Ok(());
+        }
         if clues.purl.is_empty() {
             self.unknown.push(format!("component {}: it has no package URL", label()));
             return Ok(());

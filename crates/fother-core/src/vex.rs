@@ -114,7 +114,13 @@ impl Product {
         });
         let mut qualifiers = purl.qualifiers;
         // What says how it was got does not narrow what it is.
-        qualifiers.retain(|key, _| matches!(key.as_str(), "arch" | "distro" | "type" | "classifier"));
+        let is_image = purl.kind == "oci";
+        qualifiers.retain(|key, _| match key.as_str() {
+            "arch" | "distro" | "type" | "classifier" => true,
+            // Images of one name are told apart by where they are kept.
+            "repository_url" | "tag" => is_image,
+            _ => false,
+        });
         Ok(Self {
             kind: purl.kind,
             namespace: purl.namespace.unwrap_or_default(),

@@ -80,6 +80,7 @@ fn planned(count: usize, distinct: usize) -> Planned {
             indexes: Digest([0; 32]),
             changes: vec![change(n.min(distinct))],
             kept_back: Vec::new(),
+            in_use: Vec::new(),
         }),
     };
     let hosts: Vec<PlanHost> = (0..count).map(one).collect();

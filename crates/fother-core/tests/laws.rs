@@ -59,6 +59,7 @@ fn hosts() -> impl Strategy<Value = Vec<PlanHost>> {
                     indexes: Digest([0; 32]),
                     changes: updates.into_iter().map(|u| change(&format!("p{u}"), u)).collect(),
                     kept_back: Vec::new(),
+                    in_use: Vec::new(),
                 }),
             })
             .collect()

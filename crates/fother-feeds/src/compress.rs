@@ -20,6 +20,8 @@ pub enum Compression {
     Zstd,
     /// `.lz4`
     Lz4,
+    /// `.bz2`: feeds of some vendors, never asked for from archives.
+    Bzip2,
 }
 
 impl Compression {
@@ -35,10 +37,11 @@ impl Compression {
             Self::Xz => ".xz",
             Self::Zstd => ".zst",
             Self::Lz4 => ".lz4",
+            Self::Bzip2 => ".bz2",
         }
     }
 
-    /// By the ending of a name; `None` for packed forms that are not read (`.bz2`, `.lzma`).
+    /// By the ending of a name; `None` for packed forms that are not read (`.lzma`).
     #[must_use]
     pub fn of_name(name: &str) -> Option<Self> {
         match name.rsplit_once('.').map(|(_, ending)| ending) {
@@ -46,7 +49,8 @@ impl Compression {
             Some("xz") => Some(Self::Xz),
             Some("zst") => Some(Self::Zstd),
             Some("lz4") => Some(Self::Lz4),
-            Some("bz2" | "lzma" | "Z") => None,
+            Some("bz2") => Some(Self::Bzip2),
+            Some("lzma" | "Z") => None,
             _ => Some(Self::Plain),
         }
     }
@@ -69,6 +73,7 @@ impl Compression {
                 Box::new(decoder)
             }
             Self::Lz4 => Box::new(lz4_flex::frame::FrameDecoder::new(packed)),
+            Self::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(packed)),
         })
     }
 

@@ -6,12 +6,14 @@ use fother_core::advisory::{
     Bytes,
     reader::{Database, Error},
 };
-use std::{cell::RefCell, collections::HashMap, fs::File, os::unix::fs::FileExt as _, path::Path};
+use std::{cell::RefCell, fs::File, os::unix::fs::FileExt as _, path::Path};
 
 /// Bytes of one block: answers lie far apart, so small ones take least.
 const BLOCK_BYTES: usize = 1 << 10;
 /// Most blocks in memory.
 const BLOCKS_MAX: usize = 2_048;
+/// Largest database that is read by position, in bytes: each block has an entry in a table.
+const READ_BYTES_MAX: u64 = 4 << 30;
 /// Largest database that is held in memory as a whole, in bytes.
 const HELD_BYTES_MAX: u64 = 512 << 20;
 
@@ -20,7 +22,33 @@ const HELD_BYTES_MAX: u64 = 512 << 20;
 pub struct Blocks {
     file: File,
     size: u64,
-    blocks: RefCell<HashMap<u64, Box<[u8]>>>,
+    blocks: RefCell<Held>,
+}
+
+/// Blocks in memory.
+#[derive(Debug)]
+struct Held {
+    /// For each block of the file its place in `blocks`, counted from 1; 0 where it was not read.
+    places: Vec<u32>,
+    blocks: Vec<Box<[u8]>>,
+}
+
+impl Held {
+    /// The block's place, as it is or once it was read.
+    fn place(&mut self, number: usize, read: impl FnOnce() -> Result<Box<[u8]>, String>) -> Result<usize, String> {
+        let past_end = || "it ends too early".to_owned();
+        let known = *self.places.get(number).ok_or_else(past_end)? as usize;
+        if known > 0 {
+            return Ok(known - 1);
+        }
+        if self.blocks.len() >= BLOCKS_MAX {
+            self.blocks.clear();
+            self.places.fill(0);
+        }
+        self.blocks.push(read()?);
+        *self.places.get_mut(number).ok_or_else(past_end)? = u32::try_from(self.blocks.len()).map_err(|error| error.to_string())?;
+        Ok(self.blocks.len() - 1)
+    }
 }
 
 /// Opens a database.
@@ -29,7 +57,11 @@ pub struct Blocks {
 /// Where there is none or it is not usable.
 pub fn open(path: &Path) -> Result<Database<Blocks>, Error> {
     let (file, size) = open_file(path)?;
-    Database::open(Blocks { file, size, blocks: RefCell::default() })
+    if size > READ_BYTES_MAX {
+        return Err(Error::Unusable(format!("{}: it has {size} bytes, more than {READ_BYTES_MAX}", path.display())));
+    }
+    let places = usize::try_from(size.div_ceil(BLOCK_BYTES as u64)).unwrap_or(usize::MAX);
+    Database::open(Blocks { file, size, blocks: RefCell::new(Held { places: vec![0; places], blocks: Vec::new() }) })
 }
 
 /// Reads a database as a whole, for one that asks for much of it and for long: a server.
@@ -82,13 +114,9 @@ impl Bytes for Blocks {
         let mut blocks = self.blocks.borrow_mut();
         while !out.is_empty() {
             let (number, within) = (offset / BLOCK_BYTES as u64, usize::try_from(offset % BLOCK_BYTES as u64).unwrap_or(0));
-            if !blocks.contains_key(&number) {
-                if blocks.len() >= BLOCKS_MAX {
-                    blocks.clear();
-                }
-                blocks.insert(number, self.block(number)?);
-            }
-            let block = blocks.get(&number).and_then(|block| block.get(within..)).filter(|b| !b.is_empty()).ok_or("it ends too early")?;
+            let place = blocks.place(usize::try_from(number).unwrap_or(usize::MAX), || self.block(number))?;
+            let block = blocks.blocks.get(place).and_then(|block| block.get(within..)).filter(|b| !b.is_empty());
+            let block = block.ok_or("it ends too early")?;
             let len = block.len().min(out.len());
             out[..len].copy_from_slice(&block[..len]);
             out = &mut out[len..];

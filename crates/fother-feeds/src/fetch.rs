@@ -5,6 +5,7 @@
 pub mod config;
 
 use config::AptConfig;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
     fs::File,
@@ -23,6 +24,8 @@ pub const TRIES_MAX: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
 /// Longest time that one file may take.
 const TRANSFER_TIME_MAX: Duration = Duration::from_secs(30 * 60);
+/// The status of an answer that says that nothing changed.
+const NOT_MODIFIED: u16 = 304;
 /// The system's certificate authorities (Debian package ca-certificates).
 const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
@@ -81,8 +84,28 @@ impl FetchError {
     }
 }
 
+/// What an answer says it is, to ask later whether that changed (RFC 9110, section 8.8).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Validators {
+    /// `ETag`; empty where there was none.
+    #[serde(default)]
+    pub etag: String,
+    /// `Last-Modified`; empty where there was none.
+    #[serde(default)]
+    pub modified: String,
+}
+
 /// Something that gets bytes by address.
 pub trait Fetch {
+    /// As [`Fetch::get_to`], with what the answer is; `None`, and nothing in `file`, where it still is what `known` says.
+    ///
+    /// # Errors
+    /// As for [`Fetch::get_to`].
+    fn get_newer(&self, url: &str, known: &Validators, file: &mut File, bytes_max: u64) -> Result<Option<Validators>, FetchError> {
+        let _ = known;
+        self.get_to(url, file, bytes_max).map(|_| Some(Validators::default()))
+    }
+
     /// Writes the address's bytes into `file`, from its start, replacing what it holds; returns their number.
     ///
     /// # Errors
@@ -95,6 +118,24 @@ pub trait Fetch {
     /// As for [`Fetch::get_to`].
     fn get(&self, url: &str, bytes_max: u64) -> Result<Vec<u8>, FetchError>;
 }
+
+impl Validators {
+    /// As the headers of a request that asks for what is newer; an ETag says more than a time.
+    fn questions(&self) -> Option<(&'static str, &str)> {
+        let questions = [("if-none-match", self.etag.as_str()), ("if-modified-since", self.modified.as_str())];
+        questions.into_iter().find(|(_, value)| !value.is_empty())
+    }
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+struct Ask<'a> {
+    url: &'a str,
+    bytes_max: u64,
+}
+
+/// Takes what comes; it is called again where a transfer breaks off.
+type Sink<'a> = dyn FnMut(&mut dyn Read) -> io::Result<u64> + 'a;
 
 /// The real network, as the machine's apt configuration says to use it.
 #[derive(Debug)]
@@ -144,8 +185,9 @@ impl HttpFetch {
         Ok(agent)
     }
 
-    /// One try; `sink` starts anew.
-    fn once(&self, url: &str, bytes_max: u64, sink: &mut dyn FnMut(&mut dyn Read) -> io::Result<u64>) -> Result<u64, FetchError> {
+    /// One try; `sink` starts anew. With `validators`, only what is newer, and they become the answer's.
+    fn once(&self, ask: &Ask<'_>, validators: &mut Option<Validators>, sink: &mut Sink<'_>) -> Result<u64, FetchError> {
+        let Ask { url, bytes_max } = *ask;
         let down = |why: String| FetchError::MirrorDown { url: url.to_owned(), why };
         let got = if let Some(path) = url.strip_prefix("file:").or_else(|| url.strip_prefix("copy:")) {
             let path = path.strip_prefix("//").unwrap_or(path);
@@ -156,11 +198,23 @@ impl HttpFetch {
             copy(&mut file.take(bytes_max.saturating_add(1)), url, sink)?
         } else if url.starts_with("http://") || url.starts_with("https://") {
             let agent = self.agent(url.starts_with("https:"), self.config.proxy_for(url)).map_err(down)?;
-            let response = agent.get(url).call().map_err(|error| match error {
+            let mut request = agent.get(url);
+            for (name, value) in validators.iter().flat_map(Validators::questions) {
+                request = request.header(name, value);
+            }
+            let response = request.call().map_err(|error| match error {
                 ureq::Error::StatusCode(404 | 410) => FetchError::NotFound { url: url.to_owned() },
                 ureq::Error::StatusCode(status) => FetchError::Status { url: url.to_owned(), status },
                 other => FetchError::MirrorDown { url: url.to_owned(), why: other.to_string() },
             })?;
+            if validators.is_some() {
+                if response.status() == NOT_MODIFIED {
+                    *validators = None;
+                    return Ok(0);
+                }
+                let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+                *validators = Some(Validators { etag: header("etag"), modified: header("last-modified") });
+            }
             copy(&mut response.into_body().into_reader().take(bytes_max.saturating_add(1)), url, sink)?
         } else {
             return Err(FetchError::Unsupported { url: url.to_owned() });
@@ -168,12 +222,14 @@ impl HttpFetch {
         if got > bytes_max { Err(FetchError::TooLarge { url: url.to_owned(), bytes_max }) } else { Ok(got) }
     }
 
-    fn retried(&self, url: &str, bytes_max: u64, sink: &mut dyn FnMut(&mut dyn Read) -> io::Result<u64>) -> Result<u64, FetchError> {
+    fn retried(&self, ask: &Ask<'_>, validators: &mut Option<Validators>, sink: &mut Sink<'_>) -> Result<u64, FetchError> {
+        let known = validators.clone();
         let mut tries = 1;
         loop {
-            match self.once(url, bytes_max, sink) {
+            validators.clone_from(&known);
+            match self.once(ask, validators, sink) {
                 Err(error) if error.again() && tries < TRIES_MAX => {
-                    tracing::info!(url, tries, %error, "fetching is tried again");
+                    tracing::info!(url = ask.url, tries, %error, "fetching is tried again");
                     std::thread::sleep(PAUSE * 2_u32.pow(tries - 1));
                     tries += 1;
                 }
@@ -214,20 +270,29 @@ fn authorities() -> Result<Vec<Certificate<'static>>, String> {
     Ok(certificates.collect())
 }
 
+/// Writes what comes into a file, from its start.
+fn fill(file: &mut File, from: &mut dyn Read) -> io::Result<u64> {
+    file.rewind()?;
+    file.set_len(0)?;
+    let copied = io::copy(from, file)?;
+    file.flush()?;
+    Ok(copied)
+}
+
 impl Fetch for HttpFetch {
+    fn get_newer(&self, url: &str, known: &Validators, file: &mut File, bytes_max: u64) -> Result<Option<Validators>, FetchError> {
+        let mut validators = Some(known.clone());
+        self.retried(&Ask { url, bytes_max }, &mut validators, &mut |from| fill(file, from))?;
+        Ok(validators)
+    }
+
     fn get_to(&self, url: &str, file: &mut File, bytes_max: u64) -> Result<u64, FetchError> {
-        self.retried(url, bytes_max, &mut |from| {
-            file.rewind()?;
-            file.set_len(0)?;
-            let copied = io::copy(from, file)?;
-            file.flush()?;
-            Ok(copied)
-        })
+        self.retried(&Ask { url, bytes_max }, &mut None, &mut |from| fill(file, from))
     }
 
     fn get(&self, url: &str, bytes_max: u64) -> Result<Vec<u8>, FetchError> {
         let mut bytes = Vec::new();
-        self.retried(url, bytes_max, &mut |from| {
+        self.retried(&Ask { url, bytes_max }, &mut None, &mut |from| {
             bytes.clear();
             from.read_to_end(&mut bytes).map(|n| n as u64)
         })?;

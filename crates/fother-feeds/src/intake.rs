@@ -4,9 +4,11 @@
 
 mod bundle;
 mod names;
+pub mod published;
 
 use crate::{
     compile::{self, Builder, Pending, Sealed, Taken},
+    trust::Keyring,
     vendor::{self, About, Kind, sniff},
 };
 use fother_core::{Digest, Timestamp, advisory::Day, text::printable};
@@ -95,13 +97,20 @@ pub enum IntakeError {
 #[derive(Debug)]
 pub struct Intake {
     dir: PathBuf,
+    keyring: Option<Keyring>,
 }
 
 impl Intake {
     /// Names a directory; it is made when something is taken in.
     #[must_use]
     pub fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned() }
+        Self { dir: dir.to_owned(), keyring: None }
+    }
+
+    /// The same where CSAF files must be signed by one of these keys.
+    #[must_use]
+    pub fn trusting(self, keyring: Keyring) -> Self {
+        Self { keyring: Some(keyring), ..self }
     }
 
     /// The database's file.
@@ -180,7 +189,9 @@ impl Intake {
     /// Copies each file, tells its kind, and gives it a name; of several for one name the one with the newest date wins.
     fn candidates(&self, offered: Vec<Offered>, now: Timestamp, outcome: &mut Outcome) -> Result<Vec<(String, Kept)>, IntakeError> {
         let mut named: BTreeMap<String, Vec<Kept>> = BTreeMap::new();
-        let bundles = bundle::bundled(offered, &self.dir.join(COPIES)).map_err(|error| self.failed(error))?;
+        let judge = |path: &Path, kind| published::judge(path, kind, self.keyring.as_ref(), now);
+        let bundles = bundle::bundled(offered, &self.dir.join(COPIES), &judge).map_err(|error| self.failed(error))?;
+        outcome.refused.extend(bundles.refused);
         for offer in bundles.offered {
             let kind = match offer.kind.map_or_else(|| sniff::kind(&offer.path), Ok) {
                 Ok(kind) => kind,
@@ -335,7 +346,7 @@ fn collect(path: &Path, kind: Option<Kind>, depth: usize, out: &mut Vec<Offered>
                 collect(&entry.path(), kind, depth + 1, out);
             }
         }
-    } else {
+    } else if !published::is_one(path) {
         out.push(Offered { path: path.to_owned(), origin: path.display().to_string(), kind });
     }
 }

@@ -13,6 +13,9 @@ use std::{
 /// Most entries of one directory that are listed.
 pub const DIRECTORY_ENTRIES_MAX: usize = 65_536;
 
+/// Most memory that is set aside because a file says that it is so large, in bytes.
+const HINT_BYTES_MAX: usize = 16 << 20;
+
 /// A root directory and the descriptor that everything is opened below.
 #[derive(Debug)]
 pub struct Root {
@@ -167,7 +170,9 @@ impl Root {
     /// As for [`Root::file`], and where it is larger.
     pub fn read(&self, path: &str, bytes_max: usize) -> Result<Vec<u8>, Error> {
         let file = self.file(path)?;
-        let mut bytes = Vec::new();
+        // What it says about its size is a hint only: files of /proc have none.
+        let size = file.metadata().map_or(0, |metadata| usize::try_from(metadata.len()).unwrap_or(usize::MAX));
+        let mut bytes = Vec::with_capacity(size.min(bytes_max.min(HINT_BYTES_MAX)) + 1);
         let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
         file.take(limit)
             .read_to_end(&mut bytes)

@@ -1,11 +1,19 @@
 //! The table of vendors' feeds and their addresses, which a team can replace with its own; fetches them.
 
 mod resolve;
+pub mod seen;
 
-use crate::{fetch::Fetch, intake::Offered, vendor::Kind, vendor::input::PACKED_BYTES_MAX};
+use crate::{
+    fetch::{Fetch, Validators},
+    intake::Offered,
+    vendor::Kind,
+    vendor::input::PACKED_BYTES_MAX,
+};
+use fother_core::Digest;
+use seen::{Answer, Seen};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 /// The vendors' own addresses.
 pub const BUILT_IN: &str = include_str!("sources.toml");
@@ -35,7 +43,7 @@ struct Row {
 /// # Errors
 /// Where it is malformed, with the place.
 pub fn parse(text: &str) -> Result<Vec<Source>, String> {
-    let rows: std::collections::BTreeMap<String, Row> = toml::from_str(text).map_err(|error| format!("table of sources: {error}"))?;
+    let rows: BTreeMap<String, Row> = toml::from_str(text).map_err(|error| format!("table of sources: {error}"))?;
     if rows.len() > SOURCES_MAX {
         return Err(format!("table of sources: more than {SOURCES_MAX} sources"));
     }
@@ -46,32 +54,57 @@ pub fn parse(text: &str) -> Result<Vec<Source>, String> {
     rows.into_iter().map(source).collect()
 }
 
-/// Fetches into `dir`; what fails is named with the reason.
-pub fn fetch(fetch: &impl Fetch, sources: &[Source], dir: &Path) -> (Vec<Offered>, Vec<String>) {
-    let (mut offered, mut failed) = (Vec::new(), Vec::new());
-    for (at, source) in sources.iter().enumerate() {
-        match one(fetch, source, &dir.join(at.to_string())) {
-            Ok(offer) => offered.push(offer),
-            Err(why) => failed.push(format!("{}: {why}", source.name)),
-        }
-    }
-    (offered, failed)
+/// What came of an update.
+#[derive(Debug, Default)]
+pub struct Fetched {
+    /// Files that are new.
+    pub offered: Vec<Offered>,
+    /// Sources that are as they were: their feeds stay.
+    pub unchanged: Vec<String>,
+    /// Sources that gave nothing, with the reason.
+    pub failed: Vec<String>,
+    /// Answers to remember once they are taken in.
+    pub answers: BTreeMap<String, Answer>,
 }
 
-/// Fetches one source; what its index says about it is checked.
-fn one(fetch: &impl Fetch, source: &Source, path: &Path) -> Result<Offered, String> {
-    let (url, sum) = resolve::resolve(fetch, &source.url)?;
-    let mut file = std::fs::File::create(path).map_err(|error| error.to_string())?;
-    fetch.get_to(&url, &mut file, PACKED_BYTES_MAX).map_err(|error| error.to_string())?;
-    if let Some(sum) = sum {
-        let mut hash = Sha256::new();
-        let mut file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-        std::io::copy(&mut file, &mut hash).map_err(|error| error.to_string())?;
-        if hex::encode(hash.finalize()) != sum {
-            return Err(format!("{url} is not what {} says: its SHA-256 differs; try again later", source.url));
+/// Fetches into `dir` what is not as it was `seen`; what fails is named with the reason.
+pub fn fetch(fetch: &impl Fetch, sources: &[Source], dir: &Path, seen: &Seen) -> Fetched {
+    let mut out = Fetched::default();
+    for (at, source) in sources.iter().enumerate() {
+        match one(fetch, source, &dir.join(at.to_string()), seen) {
+            Ok(None) => out.unchanged.push(source.name.clone()),
+            Ok(Some((offer, answer))) => {
+                out.answers.insert(offer.origin.clone(), answer);
+                out.offered.push(offer);
+            }
+            Err(why) => out.failed.push(format!("{}: {why}", source.name)),
         }
     }
-    Ok(Offered { path: path.to_owned(), origin: url, kind: Some(source.kind) })
+    out
+}
+
+/// Fetches one source; what its index says about it is checked. `None` where it is as it was.
+fn one(fetch: &impl Fetch, source: &Source, path: &Path, seen: &Seen) -> Result<Option<(Offered, Answer)>, String> {
+    let (url, sum) = resolve::resolve(fetch, &source.url)?;
+    let last = seen.last(&url);
+    if sum.is_some() && sum == last.map(|answer| answer.digest.hex()) {
+        return Ok(None);
+    }
+    let known = last.map(|answer| answer.validators.clone()).unwrap_or_default();
+    let mut file = std::fs::File::create(path).map_err(|error| error.to_string())?;
+    let newer: Option<Validators> = fetch.get_newer(&url, &known, &mut file, PACKED_BYTES_MAX).map_err(|error| error.to_string())?;
+    let Some(validators) = newer else { return Ok(None) };
+    let mut hash = Sha256::new();
+    let mut file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    std::io::copy(&mut file, &mut hash).map_err(|error| error.to_string())?;
+    let digest = Digest(hash.finalize().into());
+    if sum.is_some_and(|sum| digest.hex() != sum) {
+        return Err(format!("{url} is not what {} says: its SHA-256 differs; try again later", source.url));
+    }
+    if last.is_some_and(|answer| answer.digest == digest) {
+        return Ok(None);
+    }
+    Ok(Some((Offered { path: path.to_owned(), origin: url, kind: Some(source.kind) }, Answer { digest, validators })))
 }
 
 #[cfg(test)]

@@ -237,11 +237,24 @@ pub fn verify_clearsigned(inrelease: &[u8], keyring: &Keyring, now: Timestamp) -
     }
     let text = std::str::from_utf8(inrelease).map_err(|_| TrustError::Malformed { why: "it is not UTF-8" })?;
     let clear = Cleartext::parse(text)?;
-    let hashed = clear.hashed();
+    verdict(&signatures(clear.armor)?, clear.hashed().as_bytes(), keyring, now).map(|()| clear.text())
+}
+
+/// Checks a file against the armored signature that stands beside it; as strict as [`verify_clearsigned`].
+///
+/// # Errors
+/// The most telling reason.
+pub fn verify_detached(data: &[u8], armor: &[u8], keyring: &Keyring, now: Timestamp) -> Result<(), TrustError> {
+    let text = std::str::from_utf8(armor).map_err(|_| TrustError::Malformed { why: "it is not armored" })?;
+    verdict(&signatures(text)?, data, keyring, now)
+}
+
+/// Whether at least one signature is good and none by a known key contradicts it.
+fn verdict(signatures: &[Signature], data: &[u8], keyring: &Keyring, now: Timestamp) -> Result<(), TrustError> {
     let mut good = false;
     let mut worst: Option<TrustError> = None;
-    for signature in signatures(clear.armor)? {
-        match judge(&signature, hashed.as_bytes(), keyring, now.ms() / 1000) {
+    for signature in signatures {
+        match judge(signature, data, keyring, now.ms() / 1000) {
             Ok(()) => good = true,
             Err(error @ TrustError::BadSignature { .. }) => return Err(error),
             Err(error) if worst.as_ref().is_none_or(|w| error.rank() > w.rank()) => worst = Some(error),
@@ -249,7 +262,7 @@ pub fn verify_clearsigned(inrelease: &[u8], keyring: &Keyring, now: Timestamp) -
         }
     }
     match worst {
-        _ if good => Ok(clear.text()),
+        _ if good => Ok(()),
         Some(error) => Err(error),
         None => Err(TrustError::NotSigned),
     }

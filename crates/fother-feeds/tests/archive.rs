@@ -9,7 +9,7 @@ use fother_feeds::{
     acquire::Policy,
     archive::{ArchiveError, Snapshot, fetch_package, materialise, update},
     cache::Cache,
-    fetch::{Fetch as _, FetchError, HttpFetch, config::AptConfig},
+    fetch::{Fetch as _, FetchError, HttpFetch, Validators, config::AptConfig},
     packages,
     trust::Keyring,
 };
@@ -19,10 +19,7 @@ use std::{
     net::TcpListener,
     path::Path,
     process::Command,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex},
 };
 
 const FRESH: &str = "Sat, 11 Jul 2026 10:00:00 UTC";
@@ -197,22 +194,26 @@ fn apt_itself_takes_the_materialised_lists() {
     assert!(materialise(&snapshot, &lab.cache, &lists).is_err(), "an existing list is never written over");
 }
 
-/// A loopback server that answers each connection with the next of `answers` (the last one again and again) and counts them.
-fn serve(answers: Vec<Vec<u8>>) -> (String, Arc<AtomicUsize>) {
+/// A loopback server that answers each connection with the next of `answers` (the last one again and again) and keeps the heads of requests.
+fn serve(answers: Vec<Vec<u8>>) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    let count = Arc::new(AtomicUsize::new(0));
-    let seen = Arc::clone(&count);
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&heads);
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            let at = seen.fetch_add(1, Ordering::SeqCst);
             let request = BufReader::new(stream.try_clone().unwrap());
-            let _head: Vec<_> = request.lines().map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
+            let head: Vec<_> = request.lines().map(Result::unwrap).take_while(|line| !line.is_empty()).collect();
+            let at = {
+                let mut seen = seen.lock().unwrap();
+                seen.push(head.join("\n").to_lowercase());
+                seen.len() - 1
+            };
             let _ = stream.write_all(&answers[at.min(answers.len() - 1)]);
         }
     });
-    (address, count)
+    (address, heads)
 }
 
 fn answer(status: &str, length: usize, body: &[u8]) -> Vec<u8> {
@@ -222,21 +223,35 @@ fn answer(status: &str, length: usize, body: &[u8]) -> Vec<u8> {
 
 #[test]
 fn http_is_tried_again_on_server_errors_and_broken_transfers_but_not_for_ever() {
-    let (url, count) = serve(vec![answer("503 Busy", 0, b""), answer("200 OK", 5, b"he"), answer("200 OK", 5, b"hello")]);
+    let (url, heads) = serve(vec![answer("503 Busy", 0, b""), answer("200 OK", 5, b"he"), answer("200 OK", 5, b"hello")]);
     assert_eq!(fetch().get(&url, 5).unwrap(), b"hello");
-    assert_eq!(count.load(Ordering::SeqCst), 3);
-    let (url, count) = serve(vec![answer("200 OK", 5, b"he")]);
+    assert_eq!(heads.lock().unwrap().len(), 3);
+    let (url, heads) = serve(vec![answer("200 OK", 5, b"he")]);
     let mut file = tempfile::tempfile().unwrap();
     let error = fetch().get_to(&url, &mut file, 5).unwrap_err();
     assert!(matches!(error, FetchError::MirrorDown { .. }), "{error}");
-    assert_eq!(count.load(Ordering::SeqCst), 3);
+    assert_eq!(heads.lock().unwrap().len(), 3);
+}
+
+#[test]
+fn what_did_not_change_is_not_fetched_again() {
+    let first = b"HTTP/1.1 200 OK\r\nETag: \"a1\"\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+    let same = b"HTTP/1.1 304 Not Modified\r\nETag: \"a1\"\r\nConnection: close\r\n\r\n";
+    let (url, heads) = serve(vec![first.to_vec(), answer("503 Busy", 0, b""), same.to_vec(), answer("200 OK", 3, b"new")]);
+    let mut file = tempfile::tempfile().unwrap();
+    let known = fetch().get_newer(&url, &Validators::default(), &mut file, 5).unwrap().unwrap();
+    assert_eq!((known.etag.as_str(), known.modified.as_str()), ("\"a1\"", "Thu, 01 Jan 2026 00:00:00 GMT"));
+    assert_eq!(fetch().get_newer(&url, &known, &mut file, 5).unwrap(), None, "also after an error of the server");
+    assert_eq!(fetch().get_newer(&url, &known, &mut file, 5).unwrap(), Some(Validators::default()));
+    let heads = heads.lock().unwrap();
+    assert!(!heads[0].contains("if-none-match") && heads[1..].iter().all(|head| head.contains("if-none-match: \"a1\"")), "{heads:?}");
 }
 
 #[test]
 fn what_is_missing_too_large_or_unreachable_has_its_own_error() {
-    let (url, count) = serve(vec![answer("404 Not Found", 0, b"")]);
+    let (url, heads) = serve(vec![answer("404 Not Found", 0, b"")]);
     assert!(matches!(fetch().get(&url, 5), Err(FetchError::NotFound { .. })));
-    assert_eq!(count.load(Ordering::SeqCst), 1);
+    assert_eq!(heads.lock().unwrap().len(), 1);
     let (url, _) = serve(vec![answer("200 OK", 6, b"hello!")]);
     assert!(matches!(fetch().get(&url, 5), Err(FetchError::TooLarge { bytes_max: 5, .. })));
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

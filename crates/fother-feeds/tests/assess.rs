@@ -13,7 +13,7 @@ use fother_feeds::{
     database::{self, Blocks},
     fetch::HttpFetch,
     intake::{self, Intake},
-    sources_table,
+    sources_table::{self, seen::Seen},
 };
 use std::{collections::BTreeMap, fs};
 
@@ -28,16 +28,27 @@ const EPSS: &str =
 const DATES: &str = "version,codename,series,created,release,eol,eol-lts,eol-elts\n1.1,Buzz,buzz,1993-08-16,1996-06-17,1997-06-05\n\
     11,Bullseye,bullseye,2019-07-06,2021-08-14,2024-08-14,2025-08-31\n12,Bookworm,bookworm,2021-08-14,2023-06-10,2026-07-11,2028-06-30,2033-06-30\n";
 
+const ENDED: &str = "# List of packages whose security support ends before the distribution EOL\nold\t2-1\t2026-01-31\tsee /releases/bookworm/notes\n\
+    tool.*\t3-9\t2026-12-31\tends with its series\n";
+const LIMITED: &str = "# List of packages where security support is limited\nweb  only for trusted content, see /releases/bookworm/notes\n";
+
 fn advisories() -> (tempfile::TempDir, Database<Blocks>) {
     let keep = tempfile::tempdir().unwrap();
     let files = keep.path().join("in");
     fs::create_dir(&files).unwrap();
-    for (name, text) in [("DSA.list", LIST), ("kev.json", KEV), ("epss.csv", EPSS), ("debian.csv", DATES)] {
+    for (name, text) in [
+        ("DSA.list", LIST),
+        ("kev.json", KEV),
+        ("epss.csv", EPSS),
+        ("debian.csv", DATES),
+        ("ended.deb12", ENDED),
+        ("limited.deb12", LIMITED),
+    ] {
         fs::write(files.join(name), text).unwrap();
     }
     let intake = Intake::new(&keep.path().join("feeds"));
     let outcome = intake.take(intake::offered(&files, None), NOW, false).unwrap();
-    assert_eq!((outcome.taken.len(), outcome.refused.len()), (4, 0), "{outcome:?}");
+    assert_eq!((outcome.taken.len(), outcome.refused.len()), (6, 0), "{outcome:?}");
     let db = database::open(&intake.database()).unwrap();
     (keep, db)
 }
@@ -64,10 +75,11 @@ struct Case {
     foreign: BTreeMap<String, String>,
     kernel: Option<&'static str>,
     codename: &'static str,
+    now: Timestamp,
 }
 
 fn case(packages: Vec<Installed>) -> Case {
-    Case { packages, offers: Some(Vec::new()), foreign: BTreeMap::new(), kernel: Some("6.1.0-28-amd64"), codename: "bookworm" }
+    Case { packages, offers: Some(Vec::new()), foreign: BTreeMap::new(), kernel: Some("6.1.0-28-amd64"), codename: "bookworm", now: NOW }
 }
 
 impl Case {
@@ -80,7 +92,7 @@ impl Case {
             offers: self.offers.as_deref(),
             foreign: &self.foreign,
             kernel: self.kernel,
-            now: NOW,
+            now: self.now,
             feed_days_max: None,
         };
         host::host(&db, &subject).unwrap()
@@ -162,6 +174,40 @@ fn ended_support_and_unknown_releases_are_never_clean() {
 }
 
 #[test]
+fn a_release_is_supported_regularly_for_long_or_no_more_as_its_dates_say() {
+    let mut case = case(vec![installed("web", "1.0-2", "web", "1.0-2")]);
+    for (day, support, is_unknown) in [
+        ("2026-07-11", "regular support until 2026-07-11", false),
+        ("2026-07-12", "regular support ended 2026-07-11; long-term support until 2028-06-30", false),
+        ("2028-07-01", "free support ended 2028-06-30; only extended support until 2033-06-30", true),
+        ("2033-07-01", "support ended 2033-06-30", true),
+    ] {
+        case.now = Timestamp(u64::from(Day::parse(day).unwrap().0) * 86_400_000);
+        let found = case.assess();
+        assert_eq!(found.support, support, "{day}");
+        let named = found.unknown.iter().any(|why| why.starts_with("debian:bookworm: ") && why.contains(support));
+        assert_eq!(named, is_unknown, "{day}: without free support it is not called clean: {:?}", found.unknown);
+    }
+}
+
+#[test]
+fn packages_with_limited_or_ended_support_are_named_with_the_vendors_words() {
+    let packages = [("web", "1.0-2", "web"), ("old", "2-1", "old"), ("tool-bin", "3-2", "tool5"), ("fine", "1", "fine")];
+    let found = case(packages.map(|(name, version, source)| installed(name, version, source, version)).into()).assess();
+    let told: Vec<(&str, &str, bool)> = found.unsupported.iter().map(|one| (one.source.as_str(), one.why.as_str(), one.ended)).collect();
+    assert_eq!(
+        told,
+        [
+            ("old", "ended 2026-01-31: see /releases/bookworm/notes", true),
+            ("tool5", "ends 2026-12-31: ends with its series", false),
+            ("web", "limited: only for trusted content, see /releases/bookworm/notes", false),
+        ]
+    );
+    // A version newer than the last one that was supported has its support from elsewhere.
+    assert!(case(vec![installed("old", "2-2", "old", "2-2")]).assess().unsupported.is_empty());
+}
+
+#[test]
 fn the_queue_puts_what_is_exploited_first_and_says_why_and_by_when() {
     let found = case(vec![
         installed("web", "1.0-1", "web", "1.0-1"),
@@ -200,10 +246,22 @@ fn update_fetches_what_a_table_names_and_names_what_fails() {
     let at = keep.path().display();
     let table = format!("[kev]\nkind = \"kev\"\nurl = \"file://{at}/kev.json\"\n[gone]\nkind = \"epss\"\nurl = \"file://{at}/none.csv\"\n");
     let work = tempfile::tempdir().unwrap();
-    let (offered, failed) = sources_table::fetch(&HttpFetch::from_machine().unwrap(), &sources_table::parse(&table).unwrap(), work.path());
-    assert_eq!((offered.len(), failed.len()), (1, 1), "{failed:?}");
-    assert!(failed[0].starts_with("gone: "));
-    let intake = Intake::new(&keep.path().join("feeds"));
-    assert_eq!(intake.take(offered, NOW, false).unwrap().taken, ["kev"]);
+    let (sources, feeds) = (sources_table::parse(&table).unwrap(), keep.path().join("feeds"));
+    let fetch = || sources_table::fetch(&HttpFetch::from_machine().unwrap(), &sources, work.path(), &Seen::of(&feeds).unwrap());
+    let first = fetch();
+    assert_eq!((first.offered.len(), first.failed.len()), (1, 1), "{first:?}");
+    assert!(first.failed[0].starts_with("gone: "));
+    let intake = Intake::new(&feeds);
+    assert_eq!(intake.take(first.offered, NOW, false).unwrap().taken, ["kev"]);
     assert!(intake.kept().unwrap()["kev"].origin.starts_with("file://"));
+    // What is as it was is not taken in again; what changed is.
+    Seen::of(&feeds).unwrap().write(first.answers, &feeds).unwrap();
+    let second = fetch();
+    assert_eq!((second.offered.len(), second.unchanged.as_slice()), (0, &["kev".to_owned()][..]));
+    fs::write(keep.path().join("kev.json"), KEV.replace("2026-02-15", "2026-02-16")).unwrap();
+    assert_eq!(fetch().offered.len(), 1);
+    // Without its feed, it is asked for anew.
+    fs::remove_file(feeds.join("feeds.json")).unwrap();
+    fs::write(keep.path().join("kev.json"), KEV).unwrap();
+    assert_eq!(fetch().offered.len(), 1);
 }

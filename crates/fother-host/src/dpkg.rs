@@ -22,25 +22,10 @@ const ARCH: &str = "/var/lib/dpkg/arch";
 pub struct Database {
     /// Installed or half-installed packages, sorted.
     pub packages: Vec<Installed>,
-    /// Configuration files as the packages shipped them, sorted.
-    pub conffiles: Vec<Conffile>,
     /// dpkg's main architecture and the foreign ones, main first; empty if it cannot be told.
     pub architectures: Vec<String>,
     /// Entries that could not be read, by name with the reason.
     pub unknown: Vec<String>,
-}
-
-/// A configuration file with the hash of what the package shipped.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Conffile {
-    /// Absolute path.
-    pub path: String,
-    /// Package that owns it.
-    pub package: String,
-    /// MD5 as dpkg keeps it, 32 hexadecimal digits: an identity, no protection.
-    pub md5: String,
-    /// No longer shipped by the installed version.
-    pub obsolete: bool,
 }
 
 /// Reads dpkg's database below a root.
@@ -63,7 +48,6 @@ pub fn read(root: &Root) -> Result<Database, root::Error> {
     }
     database.packages.sort();
     database.packages.dedup();
-    database.conffiles.sort();
     database.architectures = architectures(root, &database.packages);
     Ok(database)
 }
@@ -79,18 +63,17 @@ fn architectures(root: &Root, packages: &[Installed]) -> Vec<String> {
 impl Database {
     fn take(&mut self, text: &str, always_installed: bool) {
         for stanza in stanzas(text).map(Stanza::parse) {
-            let name = stanza.get("Package").unwrap_or_default();
             if self.packages.len() >= PACKAGES_MAX {
                 self.unknown.push(format!("packages beyond the first {PACKAGES_MAX}"));
                 return;
             }
             match installed(&stanza, always_installed) {
                 Ok(None) => {}
-                Ok(Some(package)) => {
-                    self.packages.push(package);
-                    self.conffiles.extend(conffiles(name, stanza.get("Conffiles").unwrap_or_default()));
+                Ok(Some(package)) => self.packages.push(package),
+                Err(why) => {
+                    let name = printable(stanza.get("Package").unwrap_or_default(), 80);
+                    self.unknown.push(format!("package {name}: {why}"));
                 }
-                Err(why) => self.unknown.push(format!("package {}: {why}", printable(name, 80))),
             }
         }
     }
@@ -146,17 +129,6 @@ pub fn is_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-._".contains(&b))
 }
 
-fn conffiles<'a>(package: &'a str, field: &'a str) -> impl Iterator<Item = Conffile> + 'a {
-    field.lines().filter_map(move |line| {
-        let line = line.trim();
-        let (line, obsolete) = line.strip_suffix(" obsolete").map_or((line, false), |line| (line, true));
-        let line = line.strip_suffix(" remove-on-upgrade").unwrap_or(line);
-        let (path, md5) = line.rsplit_once(' ')?;
-        let hash = md5.len() == 32 && md5.bytes().all(|b| b.is_ascii_hexdigit());
-        (path.starts_with('/') && hash).then(|| Conffile { path: path.into(), package: package.into(), md5: md5.into(), obsolete })
-    })
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -186,8 +158,6 @@ pub(crate) mod tests {
         assert_eq!(database.unknown.len(), 1, "the unreadable one is named: {:?}", database.unknown);
         assert!(database.unknown[0].contains("odd"));
         assert_eq!(database.architectures, ["amd64"]);
-        assert_eq!(database.conffiles.len(), 2);
-        assert!(database.conffiles[1].obsolete);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use fother_core::{
         host::{self, Assessment, Host, Offer},
     },
     inventory::{Closes, Distribution},
-    package::UpdateClass,
+    package::{Installed, UpdateClass},
     sbom::Component,
     version::scheme::Scheme,
     vex::apply::{self, Given},
@@ -44,12 +44,39 @@ pub struct Quick {
     pub distribution: Distribution,
     /// Main architecture.
     pub architecture: String,
-    /// Number of installed packages.
-    pub installed: usize,
-    /// The installed packages themselves.
-    pub packages: Vec<Component>,
+    /// The installed packages.
+    pub packages: Packages,
     /// Findings.
     pub assessment: Assessment,
+}
+
+/// Installed packages, as the root's own database names them.
+#[derive(Debug)]
+pub enum Packages {
+    /// dpkg's.
+    Dpkg(Vec<Installed>),
+    /// Those of another package manager.
+    Other(Vec<Component>),
+}
+
+impl Packages {
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Dpkg(packages) => packages.len(),
+            Self::Other(packages) => packages.len(),
+        }
+    }
+
+    /// As components, for reports that list them.
+    #[must_use]
+    pub fn into_components(self, distribution: &Distribution) -> Vec<Component> {
+        match self {
+            Self::Dpkg(packages) => packages.iter().map(|package| Component::installed(package, distribution)).collect(),
+            Self::Other(packages) => packages,
+        }
+    }
 }
 
 impl<'a> Judge<'a> {
@@ -70,16 +97,15 @@ impl<'a> Judge<'a> {
             let items = apply::of_components(&system, &packages, components::label);
             let (distribution, mut assessment) = components::document(self.database, foreign, self.now, self.feed_days_max)
                 .map(|(_, assessment)| (distribution.unwrap_or_default(), assessment))?;
-            apply::apply(self.database, &self.vex, &items, &mut assessment)?;
-            return Ok(Quick { distribution, architecture: String::new(), installed: packages.len(), packages, assessment });
+            apply::apply(self.database, &self.vex, || items, &mut assessment)?;
+            return Ok(Quick { distribution, architecture: String::new(), packages: Packages::Other(packages), assessment });
         }
         let facts = Facts::read_packages(root)?;
         let kernel = kernel(root);
         let mut assessment = self.ask(&facts.0, &facts.1.packages, None, &BTreeMap::new(), kernel.as_deref())?;
         assessment.unknown.extend(facts.1.unknown);
         let architecture = facts.1.architectures.first().cloned().unwrap_or_default();
-        let packages: Vec<Component> = facts.1.packages.iter().map(|package| Component::installed(package, &facts.0)).collect();
-        Ok(Quick { distribution: facts.0, architecture, installed: packages.len(), packages, assessment })
+        Ok(Quick { distribution: facts.0, architecture, packages: Packages::Dpkg(facts.1.packages), assessment })
     }
 
     /// The assessment of nothing: feeds and database alone.
@@ -101,8 +127,7 @@ impl<'a> Judge<'a> {
         assessment: &mut Assessment,
     ) -> Result<(), fother_core::advisory::reader::Error> {
         components::add(self.database, distribution, found, self.now, self.feed_days_max, assessment)?;
-        let items = apply::of_components(distribution, found, components::label);
-        apply::apply(self.database, &self.vex, &items, assessment)
+        apply::apply(self.database, &self.vex, || apply::of_components(distribution, found, components::label), assessment)
     }
 
     /// Assesses a root with what its archives offer, and says which update closes what.
@@ -197,14 +222,14 @@ impl<'a> Judge<'a> {
     fn ask(
         &self,
         distribution: &Distribution,
-        packages: &[fother_core::package::Installed],
+        packages: &[Installed],
         offers: Option<&[Offer]>,
         foreign: &BTreeMap<String, String>,
         kernel: Option<&str>,
     ) -> Result<Assessment, fother_core::advisory::reader::Error> {
         let subject = Host { distribution, packages, offers, foreign, kernel, now: self.now, feed_days_max: self.feed_days_max };
         let mut assessment = host::host(self.database, &subject)?;
-        apply::apply(self.database, &self.vex, &apply::of_installed(distribution, packages), &mut assessment)?;
+        apply::apply(self.database, &self.vex, || apply::of_installed(distribution, packages), &mut assessment)?;
         Ok(assessment)
     }
 }

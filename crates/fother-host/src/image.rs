@@ -12,7 +12,7 @@ pub mod select;
 mod store;
 mod tree;
 
-use fother_core::text::printable;
+use fother_core::{image::Image, text::printable};
 use serde::Serialize;
 use std::{
     fs::File,
@@ -38,12 +38,9 @@ const HEAD_BYTES: u64 = 72 << 10;
 /// What an image is, for reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct About {
-    /// `docker-archive`, `oci-layout`, `root-tar` or `raw-disk`.
-    pub form: &'static str,
-    /// Name by content: the manifest's digest (OCI), the configuration's, which is the image's id (`docker save`), or the file's.
-    pub digest: String,
-    /// `linux/amd64`; empty where it does not say.
-    pub platform: String,
+    /// What it is called.
+    #[serde(flatten)]
+    pub image: Image,
     /// Number of layers; 0 where there are none.
     pub layers: usize,
     /// What of it could not be read, by name with the reason.

@@ -3,7 +3,9 @@
 
 use crate::{
     apt_get::{self, Places, Step},
+    in_use,
     inventory::{self, Facts},
+    processes, reboot,
     root::Root,
     scan::{Assessed, assess},
 };
@@ -22,6 +24,8 @@ use std::{
 
 /// Most rounds of excluding what may not happen.
 pub const ROUNDS_MAX: usize = 8;
+/// Most processes that are named for one package.
+const USES_MAX: usize = 2;
 const PREFERENCES_BYTES_MAX: usize = 1 << 20;
 
 /// What to resolve.
@@ -234,7 +238,9 @@ fn finish(
     kept_back.extend(unpinned.map(|(name, why)| (name.as_str(), why.clone())));
     let kept_back = kept_back.into_iter().map(|(name, why)| KeptBack { name: name.to_owned(), why }).collect();
     let indexes = Digest::of_kind("indexes", &canonical::to_vec(&assessed.archives.digests)?);
-    Ok(Resolution { base: facts.inventory(request.root).base()?, indexes, changes, kept_back })
+    let in_use = in_use::answer(request.root, &facts.database.packages, &changed, &processes::look(), &reboot::Running::here());
+    let in_use = in_use.into_iter().map(|one| one.brief(USES_MAX)).collect();
+    Ok(Resolution { base: facts.inventory(request.root).base()?, indexes, changes, kept_back, in_use })
 }
 
 #[cfg(test)]

@@ -134,6 +134,82 @@ fn the_transaction_is_apts_and_every_package_has_its_offer() {
     assert!(one.changes.len() < whole.changes.len() || whole.changes.len() == 1);
 }
 
+/// A root whose archive phases the update of `pN` at N percent, and brings everything of `src` from a security archive.
+fn phased_root(dir: &Path, machine: &str, options: &str) {
+    let write = |path: &str, text: &str| {
+        let path = dir.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    let (mut status, mut offered) = (String::new(), String::new());
+    for percent in 0..=100 {
+        // Half of them are built from sources of another name and version, which the draw is about.
+        let source = if percent % 2 == 0 { String::new() } else { format!("Source: s{percent} (7-{percent})\n") };
+        let common = format!("Package: p{percent}\n{source}Architecture: amd64\nMaintainer: A <a@b.invalid>\nDescription: x\n");
+        status.push_str(&format!("{common}Status: install ok installed\nVersion: 1-1\n\n"));
+        let file = format!("Filename: pool/p{percent}.deb\nSize: 1\nSHA256: {}\nPhased-Update-Percentage: {percent}\n", "0".repeat(64));
+        offered.push_str(&format!("{common}Version: 1-2\n{file}\n"));
+    }
+    write("var/lib/dpkg/status", &status);
+    write("etc/os-release", "ID=ubuntu\nVERSION_ID=\"24.04\"\nVERSION_CODENAME=noble\n");
+    write("etc/machine-id", &format!("{machine}\n"));
+    write("etc/apt/apt.conf", options);
+    write("etc/apt/sources.list", "deb [trusted=yes] http://archive.test/ubuntu noble-updates main\n");
+    let lists = "var/lib/apt/lists/archive.test_ubuntu_dists_noble-updates_";
+    let release = format!(
+        "Origin: Ubuntu\nLabel: Ubuntu\nSuite: noble-updates\nCodename: noble\nDate: Thu, 01 Jan 2026 00:00:00 UTC\nArchitectures: amd64\nComponents: main\nSHA256:\n {} 0 main/x\n",
+        "0".repeat(64)
+    );
+    write(&format!("{lists}InRelease"), &release);
+    write(&format!("{lists}main_binary-amd64_Packages"), &offered);
+    for empty in ["var/lib/apt/lists/partial", "var/cache/apt/archives/partial"] {
+        std::fs::create_dir_all(dir.join(empty)).unwrap();
+    }
+}
+
+/// What apt would install there.
+fn apt_upgrade(dir: &Path, machine: &str) -> BTreeSet<String> {
+    let at = |path: &str| dir.join(path).display().to_string();
+    let options = [
+        format!("Dir::State::Status={}", at("var/lib/dpkg/status")),
+        format!("Dir::State::Lists={}", at("var/lib/apt/lists")),
+        format!("Dir::Etc::SourceList={}", at("etc/apt/sources.list")),
+        "Dir::Etc::SourceParts=/dev/null".to_owned(),
+        "Dir::Etc::Preferences=/dev/null".to_owned(),
+        "Dir::Etc::PreferencesParts=/dev/null".to_owned(),
+        format!("Dir::Cache={}", at("var/cache/apt")),
+        format!("APT::Machine-ID={machine}"),
+        "APT::Architecture=amd64".to_owned(),
+        "Debug::NoLocking=1".to_owned(),
+    ];
+    let configuration = at("etc/apt/apt.conf");
+    let mut args = vec!["-s", "-c", &configuration];
+    options.iter().for_each(|option| args.extend(["-o", option]));
+    args.push("upgrade");
+    apt("apt-get", &args).lines().filter_map(|line| line.strip_prefix("Inst ")?.split(' ').next().map(str::to_owned)).collect()
+}
+
+#[test]
+fn phased_updates_reach_the_machines_that_apt_says() {
+    for (machine, options) in [
+        ("0123456789abcdef0123456789abcdef", ""),
+        ("ffffffffffffffffffffffffffffffff", ""),
+        ("5d0f1f2a7e6b4f0c9a8b7c6d5e4f3a2b", ""),
+        ("0123456789abcdef0123456789abcdef", "APT::Get::Always-Include-Phased-Updates \"true\";\n"),
+        ("0123456789abcdef0123456789abcdef", "APT::Get::Never-Include-Phased-Updates \"true\";\n"),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        phased_root(dir.path(), machine, options);
+        let found = scan(&Root::open(dir.path()).unwrap(), &Wanted::default()).unwrap();
+        assert_eq!(found.updates.len(), 101, "everything that is offered is named");
+        let ours: BTreeSet<String> =
+            found.updates.iter().filter(|update| update.kept.is_none()).map(|update| update.name.clone()).collect();
+        assert_eq!(ours, apt_upgrade(dir.path(), machine), "{machine} {options}");
+        let kept = found.updates.iter().filter_map(|update| update.kept.as_deref());
+        assert!(kept.into_iter().all(|why| why.starts_with("phased: ")), "each that is kept says why");
+    }
+}
+
 #[test]
 fn a_scan_answers_within_a_second() {
     let start = std::time::Instant::now();

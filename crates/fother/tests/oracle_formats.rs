@@ -63,6 +63,31 @@ impl Bench {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// The same root as an OCI layout with a name.
+    fn scan_image(&self, form: &str) -> String {
+        let layer = Command::new("tar").args(["-C", &self.text("root"), "-c", "."]).output().unwrap().stdout;
+        let blob = |bytes: &[u8]| {
+            let digest = fother_core::Digest::of_file(bytes);
+            let path = self.path("oci/blobs/sha256").join(digest.hex());
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+            digest.to_string()
+        };
+        let layer = blob(&layer);
+        let config = json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [layer]}});
+        let config = blob(&serde_json::to_vec(&config).unwrap());
+        let manifest = json!({"schemaVersion": 2, "config": {"digest": config}, "layers": [{"mediaType": "x", "digest": layer}]});
+        let manifest = blob(&serde_json::to_vec(&manifest).unwrap());
+        let named = json!({"io.containerd.image.name": "ghcr.io/acme/app:1"});
+        self.write("oci/index.json", &json!({"schemaVersion": 2, "manifests": [{"digest": manifest, "annotations": named}]}).to_string());
+        self.write("oci/oci-layout", "{\"imageLayoutVersion\":\"1.0.0\"}");
+        let (image, db) = (self.text("oci"), self.text("feeds/advisories.db"));
+        let output = self.fother(&["scan", "--image", &image, "--db", &db, "--advisories-only", "--format", form]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("ghcr.io"), "{}", String::from_utf8_lossy(&output.stderr));
+        text
+    }
+
     fn reconcile(&self, report: &str, vex: &str) -> (Option<i32>, String) {
         let (report, vex, root, db) = (self.text(report), self.text(vex), self.text("root"), self.text("feeds/advisories.db"));
         let output = self.fother(&["reconcile", &report, "--root", &root, "--db", &db, "--write-vex", &vex]);
@@ -90,6 +115,8 @@ fn spdx_is_valid_by_the_reference_implementation() {
     bench.write("out.spdx.json", &bench.scan("spdx"));
     if let Some(said) = python("spdx_tools", SCRIPT, &bench.path("out.spdx.json")) {
         assert_eq!(said.trim(), "packages 4", "three packages and their system, and nothing to complain about");
+        bench.write("out.spdx.json", &bench.scan_image("spdx"));
+        assert_eq!(python("spdx_tools", SCRIPT, &bench.path("out.spdx.json")).unwrap().trim(), "packages 5", "and the image");
     }
 }
 
@@ -101,6 +128,8 @@ fn cyclonedx_is_valid_by_its_published_schema() {
     bench.write("out.cdx.json", &bench.scan("cyclonedx"));
     if let Some(said) = python("cyclonedx.validation.json", SCRIPT, &bench.path("out.cdx.json")) {
         assert_eq!(said.trim(), "None");
+        bench.write("out.cdx.json", &bench.scan_image("cyclonedx"));
+        assert_eq!(python("cyclonedx.validation.json", SCRIPT, &bench.path("out.cdx.json")).unwrap().trim(), "None");
     }
 }
 
@@ -112,6 +141,8 @@ fn sarif_is_valid_by_models_of_its_schema() {
     bench.write("out.sarif", &bench.scan("sarif"));
     if let Some(said) = python("sarif_pydantic", SCRIPT, &bench.path("out.sarif")) {
         assert_eq!(said.trim(), "results 3");
+        bench.write("out.sarif", &bench.scan_image("sarif"));
+        assert_eq!(python("sarif_pydantic", SCRIPT, &bench.path("out.sarif")).unwrap().trim(), "results 3");
     }
 }
 

@@ -86,6 +86,78 @@ fn a_pipeline_fails_on_what_is_new_and_only_on_that() {
 }
 
 #[test]
+fn a_vulnerability_an_advisory_and_a_package_are_explained_to_the_last_fact() {
+    let bench = Bench::new();
+    bench.write("in/kev.json", KEV);
+    bench.run(&["feeds", "import", &bench.path("in"), "--dir", &bench.path("feeds")]);
+    let (root, db) = (bench.path("root"), bench.path("feeds/advisories.db"));
+    let explain = |what: &str, more: &[&str]| {
+        let mut arguments = vec!["explain", what, "--root", &root, "--db", &db, "--exposed", "yes"];
+        arguments.extend(more);
+        let output = bench.run(&arguments);
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    // Of an update that closes several, the earliest deadline counts.
+    let both = "due               2026-02-14 (cisa-bod-26-04, for CVE-2026-0002)";
+    for (what, due) in
+        [("CVE-2026-0003", "due               2026-02-18 (cisa-bod-26-04, for CVE-2026-0003)"), ("DSA-5002-1", both), ("web", both)]
+    {
+        let (code, text) = explain(what, &[]);
+        assert_eq!(code, 3, "the feeds are old: {text}");
+        for fact in [
+            "CVE-2026-0003 in web 1.0-1",
+            "1.0-1 sorts before 1.0-2",
+            "fix published?    1.0-2, 2026-02-11 DSA-5002-1",
+            "90.0 %: known to be exploited since 2026-02-15",
+            "says who          debian-list/DSA.list",
+            "update web 1.0-1 → 1.0-2",
+            due,
+            "not known, so the stricter branch was taken: automatable, technical impact",
+            "could not tell: feed debian-list/DSA.list: its newest entry is of 2026-02-11",
+        ] {
+            assert!(text.contains(fact), "{what}: `{fact}` is not in\n{text}");
+        }
+        let (_, json) = explain(what, &["--format", "json"]);
+        let value: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(value["data"]["queue"]["updates"][0]["source"], "web", "{what}");
+    }
+    let (_, text) = explain("CVE-2026-0003", &[]);
+    assert!(text.contains("exploited since   2026-02-15 (CISA; due 2026-03-01)") && !text.contains("CVE-2026-0002"), "{text}");
+    let (_, text) = explain("CVE-2099-0001", &[]);
+    assert!(text.contains("no finding on this machine, and no feed knows a vulnerability of this name"), "{text}");
+    let output = bench.run(&["explain", "web", "--fleet", "--run-dir", &bench.path("none")]);
+    assert_eq!(output.status.code(), Some(5), "no server answers there: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn packages_from_archives_of_others_are_named_with_their_origin_and_not_judged() {
+    let bench = Bench::new();
+    bench.write("root/etc/apt/sources.list", "deb http://archive.test/debian bookworm main\ndeb http://else.test/apt stable main\n");
+    let lists = |archive: &str, origin: &str, suite: &str, packages: &str| {
+        let base = format!("root/var/lib/apt/lists/{archive}_dists_{suite}");
+        let head = format!("Origin: {origin}\nLabel: {origin}\nSuite: {suite}\nCodename: {suite}\nDate: Thu, 01 Jan 2026 00:00:00 UTC\n");
+        bench.write(&format!("{base}_InRelease"), &format!("{head}SHA256:\n {} 0 main/x\n", "0".repeat(64)));
+        bench.write(&format!("{base}_main_binary-amd64_Packages"), packages);
+    };
+    let stanza = |version: &str| {
+        format!("Package: web\nVersion: {version}\nArchitecture: amd64\nFilename: pool/web.deb\nSize: 1\nSHA256: {}\n\n", "0".repeat(64))
+    };
+    lists("archive.test_debian", "Debian", "bookworm", &stanza("0.9-1"));
+    lists("else.test_apt", "Somebody Else", "stable", &stanza("1.0-1"));
+    let (code, json, errors) = bench.scan(&["--format", "json"]);
+    let value: Value = serde_json::from_str(&json).unwrap_or_else(|_| panic!("{errors}"));
+    let named = value["data"]["not_assessed"].as_array().unwrap();
+    let web = named.iter().find(|one| one["name"] == "web").unwrap_or_else(|| panic!("{value}"));
+    assert_eq!(web["why"], "from the archive of Somebody Else: the distribution's advisories do not speak of it");
+    assert_eq!((value["data"]["assessment"]["findings"].as_array().map(Vec::len), code), (Some(0), 3));
+    // The same version in the distribution's own archive is the distribution's.
+    lists("archive.test_debian", "Debian", "bookworm", &stanza("1.0-1"));
+    let (_, json, _) = bench.scan(&["--format", "json"]);
+    let value: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(value["data"]["assessment"]["findings"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
 fn every_form_is_well_formed_and_other_commands_refuse_them() {
     let bench = Bench::new();
     for (form, place, count) in [("sarif", "/runs/0/results", 2), ("cyclonedx", "/vulnerabilities", 2), ("openvex", "/statements", 2)] {

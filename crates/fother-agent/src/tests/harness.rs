@@ -101,7 +101,7 @@ impl Host for FakeHost {
     fn resolve(&self, _: &Path, _: &[String], _: &Path) -> Result<Resolution, HostError> {
         self.0.lock().unwrap().acts.push("resolve".to_owned());
         let base = self.inventory()?.base().unwrap();
-        Ok(Resolution { base, indexes: Digest::of_file(INDEX), changes: vec![change()], kept_back: Vec::new() })
+        Ok(Resolution { base, indexes: Digest::of_file(INDEX), changes: vec![change()], kept_back: Vec::new(), in_use: Vec::new() })
     }
     fn rehearse(&self, cohort: &Cohort, base: Digest, debs: &Path, _: &Path, _: bool) -> Result<Rehearsed, HostError> {
         self.0.lock().unwrap().acts.push("rehearse".to_owned());

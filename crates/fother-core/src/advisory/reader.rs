@@ -412,13 +412,38 @@ impl<B: Bytes> Database<B> {
             Subject::Vuln(at) => return Ok(vec![at]),
             Subject::Advisory(at) => at,
         };
-        let record: Advisory = self.record(at)?;
+        let mut bytes = Vec::new();
+        self.vulns_into(at, &mut bytes)?;
+        Ok(bytes.chunks_exact(4).map(|bytes| le32(bytes, 0)).collect())
+    }
+
+    /// What claims may have as their subject when they speak of this: itself, and the advisories that name a vulnerability. Sorted.
+    ///
+    /// # Errors
+    /// Where the database is damaged.
+    pub fn naming(&self, subject: Subject) -> Result<Vec<Subject>, Error> {
+        let mut all = vec![subject];
+        if let Subject::Vuln(vuln) = subject {
+            let mut bytes = Vec::new();
+            for at in 0..self.count(Section::Advisories) {
+                self.vulns_into(at, &mut bytes)?;
+                if bytes.chunks_exact(4).any(|bytes| le32(bytes, 0) == vuln) {
+                    all.push(Subject::Advisory(at));
+                }
+            }
+        }
+        all.sort_unstable();
+        Ok(all)
+    }
+
+    /// Positions of an advisory's vulnerabilities, four bytes each.
+    fn vulns_into(&self, advisory: u32, bytes: &mut Vec<u8>) -> Result<(), Error> {
+        let record: Advisory = self.record(advisory)?;
         let (offset, count) = self.sections[Section::AdvisoryVulns as usize];
         let end = record.vuln_first.checked_add(record.vuln_count).filter(|end| *end <= count && record.vuln_count <= ADVISORY_VULNS_MAX);
         end.ok_or_else(|| damaged("an advisory's vulnerabilities are outside"))?;
-        let mut bytes = vec![0; record.vuln_count as usize * 4];
-        self.bytes.read(offset + u64::from(record.vuln_first) * 4, &mut bytes).map_err(damaged)?;
-        Ok(bytes.chunks_exact(4).map(|bytes| le32(bytes, 0)).collect())
+        bytes.resize(record.vuln_count as usize * 4, 0);
+        self.bytes.read(offset + u64::from(record.vuln_first) * 4, bytes).map_err(damaged)
     }
 
     /// A vulnerability by its position.

@@ -1,8 +1,8 @@
 //! Whether code of a vulnerable package runs: who has loaded it and where that process listens. Words and judgement; a host brings the facts.
 
-use super::host::Assessment;
+use super::host::{Assessment, HostFinding};
 use crate::text::printable;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{cmp::Reverse, collections::BTreeMap, net::SocketAddr};
 
 /// Most processes that are told for one package; the others are counted.
@@ -11,7 +11,7 @@ pub const USES_MAX: usize = 8;
 const ADDRESSES_MAX: usize = 3;
 
 /// What is known about a package's code in memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InUse {
     /// Not looked at: another root, an SBOM, advisories only.
@@ -28,7 +28,7 @@ pub enum InUse {
 }
 
 /// One process that has loaded a file of a package.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Use {
     /// Name of the process as it calls itself; hostile, made printable.
     pub process: String,
@@ -49,7 +49,7 @@ pub struct Use {
 }
 
 /// What is known about one binary package.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackageUse {
     /// Binary package.
     pub package: String,
@@ -112,6 +112,14 @@ impl PackageUse {
         Self { package, answer, why: why.into(), ..Self::default() }
     }
 
+    /// The same with so many uses at most; the others are counted.
+    #[must_use]
+    pub fn brief(mut self, uses_max: usize) -> Self {
+        self.more += self.uses.iter().skip(uses_max).map(|one| 1 + one.others).sum::<usize>();
+        self.uses.truncate(uses_max);
+        self
+    }
+
     /// One sentence for people.
     #[must_use]
     pub fn sentence(&self) -> String {
@@ -121,6 +129,52 @@ impl PackageUse {
             0 => first.sentence(),
             1 => format!("{}, and by 1 other process", first.sentence()),
             _ => format!("{}, and by {others} other processes", first.sentence()),
+        }
+    }
+}
+
+/// What hosts' facts about one package come to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Told {
+    /// The answer of the most exposed host.
+    pub answer: InUse,
+    /// Who runs it and where, for people.
+    pub because: String,
+    /// How many hosts give this answer.
+    pub hosts: usize,
+}
+
+/// What is told about the packages of several hosts, each with its name.
+#[must_use]
+pub fn of_hosts<'a>(facts: impl IntoIterator<Item = (&'a str, &'a [PackageUse])>) -> BTreeMap<String, Told> {
+    let mut best: BTreeMap<&str, (&str, &PackageUse, usize)> = BTreeMap::new();
+    for (host, uses) in facts {
+        for one in uses {
+            let known = best.entry(one.package.as_str()).or_insert((host, one, 0));
+            match one.answer.cmp(&known.1.answer) {
+                std::cmp::Ordering::Greater => *known = (host, one, 1),
+                std::cmp::Ordering::Equal => known.2 += 1,
+                std::cmp::Ordering::Less => {}
+            }
+        }
+    }
+    let told = |(package, (host, one, hosts)): (&str, (&str, &PackageUse, usize))| {
+        let others = match hosts {
+            0 | 1 => String::new(),
+            2 => " and 1 other host".to_owned(),
+            _ => format!(" and {} other hosts", hosts - 1),
+        };
+        let because = format!("{package} on {}{others}: {}", printable(host, 64), printable(&one.sentence(), 400));
+        (package.to_owned(), Told { answer: one.answer, because, hosts })
+    };
+    best.into_iter().map(told).collect()
+}
+
+/// Puts what hosts told on findings: a finding's answer is that of its most exposed package.
+pub fn tell(findings: &mut [HostFinding], told: &BTreeMap<String, Told>) {
+    for finding in findings {
+        if let Some(most) = finding.packages.iter().filter_map(|package| told.get(package)).max_by_key(|told| told.answer) {
+            (finding.in_use, finding.in_use_because) = (most.answer, most.because.clone());
         }
     }
 }
@@ -178,6 +232,15 @@ mod tests {
         {
             assert_eq!(one("x", 1, &[address]).is_reachable(), reachable, "{address}");
         }
+    }
+
+    #[test]
+    fn of_several_hosts_the_most_exposed_one_is_named_and_those_like_it_are_counted() {
+        let of = |listens: &[&str]| vec![PackageUse::loaded("nginx".into(), vec![one("nginx", 9, listens)])];
+        let (open, closed) = (of(&["tcp 0.0.0.0:80"]), of(&["tcp 127.0.0.1:80"]));
+        let told = of_hosts([("db", closed.as_slice()), ("web-1", &open), ("web-2", &open)]);
+        assert_eq!((told["nginx"].answer, told["nginx"].hosts), (InUse::Listening, 2));
+        assert_eq!(told["nginx"].because, "nginx on web-1 and 1 other host: loaded by nginx (pid 9), which listens on tcp 0.0.0.0:80");
     }
 
     #[test]

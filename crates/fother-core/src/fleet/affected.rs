@@ -54,10 +54,11 @@ pub fn subject<B: Bytes>(db: &Database<B>, id: &str) -> Result<Option<Subject>, 
 /// Where the database is damaged.
 pub fn affected<B: Bytes>(index: &Index, db: &Database<B>, subject: Subject) -> Result<Affected, Error> {
     let mut out = Affected::default();
+    let naming = db.naming(subject)?;
     for (name, sources) in &index.by_source {
         let Some(release) = db.release(name)? else { continue };
         for (source, versions) in sources {
-            let said = Said::read(db, &release, source, Some(subject))?;
+            let said = Said::read(db, &release, source, Some((subject, &naming)))?;
             if said.is_empty() {
                 continue;
             }

@@ -47,11 +47,19 @@ pub(super) struct Unmet {
 }
 
 impl Said {
-    /// Reads what is said about a package; only about one subject where `only` names it.
-    pub(super) fn read<B: Bytes>(db: &Database<B>, release: &ReleaseInfo, name: &str, only: Option<Subject>) -> Result<Self, Error> {
+    /// Reads what is said about a package; only about one subject where `only` names it, with what claims on it are made of ([`Database::naming`]).
+    pub(super) fn read<B: Bytes>(
+        db: &Database<B>,
+        release: &ReleaseInfo,
+        name: &str,
+        only: Option<(Subject, &[Subject])>,
+    ) -> Result<Self, Error> {
         let mut said = Self { scheme: release.scheme, claims: Vec::new(), limits: HashMap::new() };
         let mut known: HashMap<Subject, std::rc::Rc<[Subject]>> = HashMap::new();
         for claim in db.claims(&release.record, name)? {
+            if only.is_some_and(|(_, naming)| naming.binary_search(&claim.subject).is_err()) {
+                continue;
+            }
             let subjects = match known.get(&claim.subject) {
                 Some(subjects) => subjects.clone(),
                 None => {
@@ -63,9 +71,8 @@ impl Said {
                 }
             };
             let subjects = match only {
-                Some(only) if only != claim.subject && !subjects.contains(&only) => continue,
-                Some(Subject::Vuln(at)) => [Subject::Vuln(at)].into(),
-                Some(Subject::Advisory(_)) | None => subjects,
+                Some((Subject::Vuln(at), _)) => [Subject::Vuln(at)].into(),
+                Some((Subject::Advisory(_), _)) | None => subjects,
             };
             for text in [claim.introduced, claim.end].into_iter().filter(|text| *text != Text::default()) {
                 if let Entry::Vacant(new) = said.limits.entry(text) {

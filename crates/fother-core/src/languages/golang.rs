@@ -60,7 +60,8 @@ fn counted(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     None
 }
 
-/// The modules of a program and Go's own library. The main module counts only where its version is a released one.
+/// The modules of a program and Go's own library. The main module counts where its version is a released one, or the linker was told one
+/// (`-ldflags "-X main.version=1.2.3"`, as releases are often built).
 ///
 /// # Errors
 /// Where the version of Go is none.
@@ -78,6 +79,7 @@ pub fn modules(version: &[u8], list: &[u8]) -> Result<(Vec<Component>, Vec<Strin
     let framed = list.len() > 2 * MARK_BYTES && list.get(end - 1) == Some(&b'\n');
     let text = String::from_utf8_lossy(if framed { &list[MARK_BYTES..end] } else { b"" }).into_owned();
     let mut last: Option<Result<Component, String>> = None;
+    let mut own_source = None;
     for line in text.lines() {
         let mut words = line.split('\t');
         let (kind, path, version) = (words.next().unwrap_or_default(), words.next().unwrap_or_default(), words.next().unwrap_or_default());
@@ -85,8 +87,13 @@ pub fn modules(version: &[u8], list: &[u8]) -> Result<(Vec<Component>, Vec<Strin
             settle(last.take(), &mut found, &mut unknown);
         }
         match kind {
-            // `mod … (devel)` is the program's own source.
             "mod" if version.starts_with('v') => last = Some(module(path, version)),
+            // `mod … (devel)` is the program's own source.
+            "mod" => own_source = Some(path),
+            "build" => {
+                let told = path.strip_prefix("-ldflags=").zip(own_source).and_then(|(flags, module)| Some((module, told(flags, module)?)));
+                last = told.map(|(path, version)| module(path, &version));
+            }
             // What replaces a module is what is in the program.
             "dep" | "=>" => last = Some(module(path, version)),
             _ => {}
@@ -94,6 +101,21 @@ pub fn modules(version: &[u8], list: &[u8]) -> Result<(Vec<Component>, Vec<Strin
     }
     settle(last, &mut found, &mut unknown);
     Ok((found, unknown))
+}
+
+/// The version that the linker was told to write into the program, where all that it was told agree: variables of the package `main` or of the
+/// module itself that are called version.
+fn told(flags: &str, module: &str) -> Option<String> {
+    let mut versions = flags.split([' ', '"', '\'', '\\']).filter_map(|word| {
+        let (variable, value) = word.trim_start_matches("-X=").split_once('=')?;
+        let (package, name) = variable.rsplit_once('.')?;
+        let is_own = package == "main" || package == module || package.strip_prefix(module).is_some_and(|rest| rest.starts_with('/'));
+        let version = value.strip_prefix('v').unwrap_or(value);
+        let is_released = version.starts_with(|c: char| c.is_ascii_digit()) && version.contains('.');
+        (is_own && is_released && matches!(name.to_ascii_lowercase().as_str(), "version" | "ver")).then_some(version)
+    });
+    let first = versions.next()?;
+    versions.all(|other| other == first).then(|| format!("v{first}"))
 }
 
 /// A module by its path; the whole path is its name.
@@ -125,6 +147,22 @@ mod tests {
         assert_eq!(names, ["stdlib 1.21.3", "golang.org/x/net v0.1.0", "x.test/new v1.2.0"]);
         assert_eq!(unknown.len(), 1, "{unknown:?}");
         assert_eq!(modules(b"devel +abc", b"").unwrap().1.len(), 1);
+    }
+
+    #[test]
+    fn a_program_built_from_its_source_has_the_version_that_the_linker_was_told() {
+        let with = |flags: &str| {
+            let list = format!(
+                "0123456789abcdefpath\tx.test/me\nmod\tx.test/me\t(devel)\t\ndep\tx.test/o\tv1.0.0\nbuild\t-ldflags={flags}\n0123456789abcdef"
+            );
+            let found = modules(b"go1.21.3", list.as_bytes()).unwrap().0;
+            found.into_iter().find(|c| c.name == "x.test/me").map(|c| c.version)
+        };
+        assert_eq!(with(r#""-w -s -X main.version=1.18.1 -X main.date=2024.1""#).as_deref(), Some("v1.18.1"));
+        assert_eq!(with(r#""-X 'x.test/me/internal/build.Version=v2.23.0+dfsg1'""#).as_deref(), Some("v2.23.0+dfsg1"));
+        assert_eq!(with("-X=main.version=3.0").as_deref(), Some("v3.0"));
+        assert_eq!(with(r#""-X main.version=1.1 -X x.test/me.Version=1.2""#), None, "which of the two is not known");
+        assert_eq!(with(r#""-X x.test/other.Version=1.2 -X main.version=dev""#), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use super::{Update, percent};
 use crate::assess::host::Installable;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{cmp::Reverse, str::FromStr};
 
 /// Seconds of an update, where none was rehearsed.
@@ -29,7 +29,7 @@ pub struct Budget {
 }
 
 /// Windows: `2h`, `90m`, `2h,1h`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Windows(pub Vec<u32>);
 
 impl FromStr for Windows {

@@ -1,6 +1,7 @@
 //! Which updates of a queue a plan takes: what is due soon, or what removes most of the risk; the rest is named with its reason. Pure.
 
 use super::{Queue, Update, percent};
+use serde::Serialize;
 use std::{collections::BTreeMap, str::FromStr};
 
 /// Longest time ahead, in days.
@@ -16,7 +17,7 @@ pub enum Wish {
 }
 
 /// What is taken and what is not, by source package, each with the reason.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Selected {
     /// Taken.
     pub taken: BTreeMap<String, String>,
@@ -133,6 +134,7 @@ mod tests {
             risk_millionths: risk,
             exploited: 0,
             in_use: crate::assess::in_use::InUse::NotLooked,
+            in_use_because: String::new(),
             reasons: Vec::new(),
             deadline,
         }

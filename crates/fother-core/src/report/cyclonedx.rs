@@ -5,6 +5,21 @@ use crate::advisory::Status;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+/// What the document is about: the image with its digests, else the operating system.
+fn whole(subject: &Subject<'_>) -> Value {
+    let distribution = subject.distribution;
+    let system = json!({"type": "operating-system", "name": distribution.id, "version": distribution.version});
+    let Some(image) = subject.image else { return system };
+    let properties = [("fother:image:form", Some(&image.form)), ("fother:image:digest", Some(&image.digest))].into_iter();
+    let properties = properties.chain(image.references.iter().map(|reference| ("fother:image:reference", Some(reference))));
+    let properties: Vec<Value> = properties.filter_map(|(name, value)| Some(json!({"name": name, "value": value?}))).collect();
+    let mut out = json!({"type": "container", "bom-ref": "image", "name": image.name(), "version": image.digest, "properties": properties, "components": [system]});
+    if let Some(purl) = image.purl() {
+        out["purl"] = json!(purl);
+    }
+    out
+}
+
 /// The document.
 #[must_use]
 pub fn document(subject: &Subject<'_>) -> Value {
@@ -52,7 +67,6 @@ pub fn document(subject: &Subject<'_>) -> Value {
             "affects": [affected],
         }));
     }
-    let distribution = subject.distribution;
     json!({
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
@@ -60,7 +74,7 @@ pub fn document(subject: &Subject<'_>) -> Value {
         "metadata": {
             "timestamp": subject.at,
             "tools": {"components": [{"type": "application", "name": "fother", "version": subject.version}]},
-            "component": {"type": "operating-system", "name": distribution.id, "version": distribution.version},
+            "component": whole(subject),
             "properties": subject.assessment.unknown.iter().map(|why| json!({"name": "fother:unknown", "value": why})).collect::<Vec<_>>(),
         },
         "components": components.into_values().collect::<Vec<_>>(),

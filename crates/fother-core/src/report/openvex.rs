@@ -1,6 +1,6 @@
-//! OpenVEX 0.2.0: what is affected, what the vendor says is not.
+//! OpenVEX 0.2.0: what is affected, what the vendor says is not. Of an image, the packages are parts; else they are the products.
 
-use super::{Subject, action, purl};
+use super::{Subject, action, purl, purls};
 use crate::{Digest, Timestamp, advisory::Status};
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ pub fn document(subject: &Subject<'_>) -> Value {
         .findings
         .iter()
         .map(|finding| {
-            let product = json!([{"@id": purl(subject, finding)}]);
+            let product = products(subject, vec![purl(subject, finding)]);
             let vulnerability = json!({"name": finding.id});
             if finding.status == Status::Undetermined {
                 json!({"vulnerability": vulnerability, "products": product, "status": "under_investigation"})
@@ -23,15 +23,23 @@ pub fn document(subject: &Subject<'_>) -> Value {
         .collect();
     for line in &subject.assessment.not_affected {
         let (id, source) = line.split_once(' ').unwrap_or((line, ""));
-        let product = format!("pkg:deb/{}/{source}?arch=source&distro={}", subject.distribution.id, subject.distribution.codename);
         statements.push(json!({
             "vulnerability": {"name": id},
-            "products": [{"@id": product}],
+            "products": products(subject, purls(subject, source)),
             "status": "not_affected",
             "impact_statement": "the vendor says that this release is not affected",
         }));
     }
     frame("fother", subject.at, subject.version, &statements)
+}
+
+/// Packages as products, or as the parts of the image that they are in, where its digest is known.
+fn products(subject: &Subject<'_>, packages: Vec<String>) -> Value {
+    let packages: Vec<Value> = packages.into_iter().map(|purl| json!({"@id": purl})).collect();
+    match subject.image.and_then(crate::image::Image::purl) {
+        Some(image) => json!([{"@id": image, "subcomponents": packages}]),
+        None => json!(packages),
+    }
 }
 
 /// A document around statements; `name` stands in its id, which the same statements share.

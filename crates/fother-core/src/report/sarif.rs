@@ -48,12 +48,15 @@ pub fn log(subject: &Subject<'_>) -> Value {
         .iter()
         .map(|why| json!({"level": "warning", "message": {"text": format!("could not tell: {why}")}}))
         .collect();
+    // As Trivy names them, so that what reads its reports finds them here.
+    let image = subject.image.map(|image| json!({"imageName": image.name(), "imageID": image.digest, "repoDigests": image.manifest.iter().collect::<Vec<_>>(), "repoTags": image.references}));
     json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
         "runs": [{
             "tool": {"driver": {"name": "Fother", "version": subject.version, "rules": rules.into_values().collect::<Vec<_>>()}},
             "results": results,
+            "properties": image.unwrap_or_else(|| json!({})),
             "invocations": [{"executionSuccessful": true, "toolExecutionNotifications": unknown}],
         }],
     })

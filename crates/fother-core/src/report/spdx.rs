@@ -1,12 +1,13 @@
 //! SPDX 2.3 as JSON: everything that is installed, with its source package, and the vulnerabilities as security references.
 
 use super::{Subject, action, page};
-use crate::{Digest, assess::host::HostFinding, sbom::Component, text::printable};
+use crate::{Digest, assess::host::HostFinding, image::Image, sbom::Component, text::printable};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 const NOTHING_SAID: &str = "NOASSERTION";
 const SYSTEM: &str = "SPDXRef-System";
+const IMAGE: &str = "SPDXRef-Image";
 /// Longest comment, in characters.
 const COMMENT_CHARS_MAX: usize = 2_000;
 
@@ -33,12 +34,18 @@ pub fn document(subject: &Subject<'_>) -> Value {
         "licenseDeclared": NOTHING_SAID,
         "copyrightText": NOTHING_SAID,
     })];
-    let mut relationships = vec![related("SPDXRef-DOCUMENT", "DESCRIBES", SYSTEM)];
+    let mut relationships = match subject.image {
+        Some(image) => {
+            packages.push(whole(image));
+            vec![related("SPDXRef-DOCUMENT", "DESCRIBES", IMAGE), related(IMAGE, "CONTAINS", SYSTEM)]
+        }
+        None => vec![related("SPDXRef-DOCUMENT", "DESCRIBES", SYSTEM)],
+    };
     for (at, component) in subject.packages.iter().enumerate() {
         let id = format!("SPDXRef-Package-{at}");
         relationships.push(related(SYSTEM, "CONTAINS", &id));
         let found = by_package.get(component.name.as_str()).map(Vec::as_slice).unwrap_or_default();
-        packages.push(package(&id, component, found));
+        packages.push(package(&id, (component, &component.purl_in(system)), found));
     }
     let digest = Digest::of_file(serde_json::to_string(&packages).unwrap_or_default().as_bytes());
     let annotations: Vec<Value> = subject
@@ -77,9 +84,30 @@ fn related(from: &str, how: &str, to: &str) -> Value {
     json!({"spdxElementId": from, "relationshipType": how, "relatedSpdxElement": to})
 }
 
-fn package(id: &str, component: &Component, found: &[&HostFinding]) -> Value {
+/// The image that holds it all, with its digest as a checksum where that is of a file.
+fn whole(image: &Image) -> Value {
+    let references =
+        image.purl().map(|purl| json!([{"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": purl}]));
+    let mut out = json!({
+        "SPDXID": IMAGE,
+        "name": image.name(),
+        "downloadLocation": NOTHING_SAID,
+        "filesAnalyzed": false,
+        "primaryPackagePurpose": "CONTAINER",
+        "licenseConcluded": NOTHING_SAID,
+        "licenseDeclared": NOTHING_SAID,
+        "copyrightText": NOTHING_SAID,
+        "comment": format!("{} {}", image.form, image.digest),
+        "externalRefs": references.unwrap_or_else(|| json!([])),
+    });
+    if let Some(hex) = image.digest.strip_prefix("sha256:") {
+        out["checksums"] = json!([{"algorithm": "SHA256", "checksumValue": hex}]);
+    }
+    out
+}
+
+fn package(id: &str, (component, purl): (&Component, &str), found: &[&HostFinding]) -> Value {
     let mut references = Vec::new();
-    let purl = component.purl();
     if !purl.is_empty() {
         references.push(json!({"referenceCategory": "PACKAGE-MANAGER", "referenceType": "purl", "referenceLocator": purl}));
     }

@@ -92,11 +92,7 @@ pub fn of_installed(distribution: &Distribution, packages: &[Installed]) -> Vec<
 pub fn of_components(distribution: &Distribution, components: &[Component], label: impl Fn(&Component) -> String) -> Vec<Item> {
     let item = |component: &Component| {
         let (source, source_version) = component.source.clone().unwrap_or_else(|| (component.name.clone(), component.version.clone()));
-        let namespace = match (component.namespace.as_str(), distribution.id.as_str()) {
-            ("", "rhel") if component.kind == "rpm" => "redhat",
-            ("", id) if matches!(component.kind.as_str(), "rpm" | "apk" | "deb") => id,
-            (namespace, _) => namespace,
-        };
+        let namespace = component.namespace_in(distribution);
         let mut product = product(&component.kind, namespace, distribution, &component.name, &component.version, &component.arch);
         product.qualifiers.extend(releases::of_component(distribution, component).map(|release| ("release".to_owned(), release)));
         if !component.distro.is_empty() {
@@ -207,7 +203,9 @@ fn target<'a>(said: &'a Product, subject: &'a Subject, status: Status) -> Option
             Some(component) => means(&said.versions, &component.kind, version(component), status).then_some(Target::Items(component)),
         };
     }
-    if subject.product.as_ref().is_some_and(|product| names(said, product, status)) {
+    if subject.image.as_ref().is_some_and(|image| image.is(said))
+        || subject.product.as_ref().is_some_and(|product| names(said, product, status))
+    {
         Some(Target::Whole)
     } else {
         Some(Target::Items(said))
@@ -231,16 +229,26 @@ struct Candidate {
     refused: Option<String>,
 }
 
-/// Weighs all statements, and changes findings accordingly.
+/// Weighs all statements, and changes findings accordingly. `items` is asked for what is installed only where there are statements.
 ///
 /// # Errors
 /// Where the database is damaged.
-pub fn apply<B: Bytes>(db: &Database<B>, given: &Given, items: &[Item], assessment: &mut Assessment) -> Result<(), Error> {
-    let candidates = candidates(db, given, items, assessment)?;
+pub fn apply<B: Bytes>(
+    db: &Database<B>,
+    given: &Given,
+    items: impl FnOnce() -> Vec<Item>,
+    assessment: &mut Assessment,
+) -> Result<(), Error> {
+    // Most often nobody states anything, and what is installed needs no names.
+    if given.statements.is_empty() && db.count(advisory::format::Section::Statements) == 0 {
+        return Ok(());
+    }
+    let items = items();
+    let candidates = candidates(db, given, &items, assessment)?;
     if candidates.is_empty() {
         return Ok(());
     }
-    let items = with_subject(given, items);
+    let items = with_subject(given, &items);
     let mut by_id: BTreeMap<&str, Vec<&Candidate>> = BTreeMap::new();
     for candidate in &candidates {
         for id in candidate.statement.ids.iter().collect::<BTreeSet<_>>() {
@@ -279,6 +287,8 @@ fn with_subject(given: &Given, items: &[Item]) -> Vec<Item> {
     let mut out = items.to_vec();
     if let Some(product) = &given.subject.product {
         out.push(Item { product: product.clone(), label: product.name.clone(), ..Item::default() });
+    } else if let Some(image) = &given.subject.image {
+        out.push(Item { product: image.product(), label: image.name().to_owned(), ..Item::default() });
     }
     out
 }
@@ -298,6 +308,9 @@ fn candidates<B: Bytes>(db: &Database<B>, given: &Given, items: &[Item], assessm
         keys.insert(product.key());
         keys.insert(format!("name:{}", product.name));
         keys.extend(product.hashes.iter().map(|(kind, digest)| format!("hash:{kind}:{digest}")));
+    }
+    if let Some(image) = &given.subject.image {
+        keys.extend(image.names().into_iter().map(|name| Product { kind: "oci".into(), name, ..Product::default() }.key()));
     }
     let references = given.subject.components.keys().chain(Some(&given.subject.reference));
     keys.extend(references.filter(|_| !given.subject.serial.is_empty()).map(|name| format!("link:{}#{name}", given.subject.serial)));
@@ -347,7 +360,7 @@ fn add<B: Bytes>(
                 same && (f.source == item.source || f.packages.contains(&item.label))
             };
             // What is said of a whole is a finding of the whole, not of each of its parts.
-            let whole = given.subject.product.is_some() && !item.source.is_empty();
+            let whole = given.subject.is_whole() && !item.source.is_empty();
             let own: Vec<&Candidate> = candidates
                 .iter()
                 .filter(|c| {

@@ -2,8 +2,9 @@
 
 use super::Offered;
 use crate::vendor::{Kind, input, sniff};
+use fother_core::text::printable;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -12,26 +13,39 @@ use std::{
 pub struct Bundles {
     /// Files, each one feed.
     pub offered: Vec<Offered>,
+    /// Files that are not what is published about them, with the reason; of a folder that holds one, no document is offered.
+    pub refused: Vec<String>,
     _keep: Vec<tempfile::NamedTempFile>,
 }
 
-/// Bundles single CSAF and VEX documents by folder and kind where there are several.
+/// What is published about a file of a kind against its bytes.
+pub type Judge<'a> = dyn Fn(&Path, Kind) -> Result<(), String> + 'a;
+
+/// Bundles single CSAF and VEX documents by folder and kind where there are several. `judge` is asked about each file.
 ///
 /// # Errors
 /// Where `scratch` cannot be written.
-pub fn bundled(offered: Vec<Offered>, scratch: &Path) -> io::Result<Bundles> {
-    let mut out = Bundles { offered: Vec::new(), _keep: Vec::new() };
+pub fn bundled(offered: Vec<Offered>, scratch: &Path, judge: &Judge<'_>) -> io::Result<Bundles> {
+    let mut out = Bundles { offered: Vec::new(), refused: Vec::new(), _keep: Vec::new() };
+    let mut spoilt: BTreeSet<(Kind, PathBuf)> = BTreeSet::new();
     let mut groups: BTreeMap<(Kind, PathBuf), Vec<Offered>> = BTreeMap::new();
     for offer in offered {
         let kind = offer.kind.or_else(|| sniff::kind(&offer.path).ok());
+        let folder = || Path::new(&offer.origin).parent().map(Path::to_owned).unwrap_or_default();
+        if let Some(Err(why)) = kind.map(|kind| judge(&offer.path, kind)) {
+            out.refused.push(format!("{}: {}; the last good one, if any, stays", offer.origin, printable(&why, 400)));
+            spoilt.extend(kind.map(|kind| (kind, folder())));
+            continue;
+        }
         match kind.filter(|kind| is_single(*kind, &offer.path)) {
             Some(kind) => {
-                let folder = Path::new(&offer.origin).parent().map(Path::to_owned).unwrap_or_default();
-                groups.entry((kind, folder)).or_default().push(Offered { kind: Some(kind), ..offer });
+                groups.entry((kind, folder())).or_default().push(Offered { kind: Some(kind), ..offer });
             }
             None => out.offered.push(Offered { kind, ..offer }),
         }
     }
+    // A folder is one feed: without one of its documents it would say less than the vendor does.
+    groups.retain(|group, _| !spoilt.contains(group));
     for ((kind, folder), mut offers) in groups {
         if offers.len() == 1 {
             out.offered.append(&mut offers);

@@ -6,7 +6,7 @@ use fother_core::text::printable;
 /// Most folders of an rpm repository's address that are a part of its feed's name.
 const FOLDERS_MAX: usize = 5;
 /// Endings that say how a file is packed or written.
-const ENDS: [&str; 11] = [".gz", ".xz", ".zst", ".lz4", ".tar", ".zip", ".jsonl", ".json", ".osv", ".xml", ".txt"];
+const ENDS: [&str; 12] = [".gz", ".xz", ".zst", ".lz4", ".bz2", ".tar", ".zip", ".jsonl", ".json", ".osv", ".xml", ".txt"];
 
 /// The name of a feed: its kind, and for kinds with several feeds the file's name without packing and day.
 pub fn feed(kind: Kind, origin: &str) -> String {

@@ -27,6 +27,7 @@ pub fn packing(head: &[u8]) -> Compression {
         [0xfd, b'7', b'z', b'X', b'Z', ..] => Compression::Xz,
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Compression::Zstd,
         [0x04, 0x22, 0x4d, 0x18, ..] => Compression::Lz4,
+        [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, ..] => Compression::Bzip2,
         _ => Compression::Plain,
     }
 }

@@ -54,6 +54,13 @@ impl Gpg {
     }
 }
 
+impl Gpg {
+    /// An armored signature to stand beside a file.
+    pub fn detach(&self, key: &str, bytes: &[u8]) -> Vec<u8> {
+        self.run(&["-u", key, "--armor", "--detach-sign"], bytes)
+    }
+}
+
 impl Drop for Gpg {
     fn drop(&mut self) {
         let _ = Command::new("gpgconf").arg("--homedir").arg(self.dir.path()).args(["--kill", "all"]).status();

@@ -7,7 +7,7 @@ use super::{
     store::Store,
     tree::Tree,
 };
-use fother_core::{Digest, text::printable};
+use fother_core::{Digest, image::Image, text::printable};
 use serde::Deserialize;
 
 /// Largest manifest, index or configuration, in bytes.
@@ -17,6 +17,8 @@ const DEPTH_MAX: usize = 4;
 /// Most manifests of one layout.
 const MANIFESTS_MAX: usize = 1_000;
 const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+/// Annotations of an index in which an image's reference stands: containerd's, and the specification's, which may be a tag alone.
+const REFERENCES: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -134,8 +136,18 @@ pub fn read(store: &Store, platform: Option<&str>, tree: &mut Tree) -> Result<Ab
     Err("it has neither index.json nor manifest.json; for a root directory use --root".into())
 }
 
+/// An image of a layout, with the names that the way to it gives it.
+struct Found {
+    descriptor: Descriptor,
+    manifest: Manifest,
+    /// Its own digest and those of the indexes above it.
+    digests: Vec<String>,
+    references: Vec<String>,
+}
+
 /// All images below an index, without attestations and the like.
-fn images(store: &Store, index: Vec<Descriptor>, depth: usize, out: &mut Vec<(Descriptor, Manifest)>) -> Result<(), String> {
+fn images(store: &Store, index: Vec<Descriptor>, above: &[Descriptor], out: &mut Vec<Found>) -> Result<(), String> {
+    let depth = above.len();
     if depth > DEPTH_MAX {
         return Err(format!("its indexes are nested more than {DEPTH_MAX} deep"));
     }
@@ -147,10 +159,14 @@ fn images(store: &Store, index: Vec<Descriptor>, depth: usize, out: &mut Vec<(De
             continue;
         }
         let manifest: Manifest = parse("a manifest", &document(store, &descriptor.digest)?)?;
+        let mut way = above.to_vec();
+        way.push(descriptor.clone());
         if manifest.config.is_none() && !manifest.manifests.is_empty() {
-            images(store, manifest.manifests, depth + 1, out)?;
+            images(store, manifest.manifests, &way, out)?;
         } else {
-            out.push((descriptor, manifest));
+            let digests = way.iter().map(|one| printable(&one.digest, 80)).collect();
+            let references = way.iter().flat_map(|one| REFERENCES.iter().filter_map(|key| one.annotations.get(*key).cloned())).collect();
+            out.push(Found { descriptor, manifest, digests, references });
         }
     }
     Ok(())
@@ -171,28 +187,36 @@ fn platform_of(store: &Store, descriptor: &Descriptor, manifest: &Manifest) -> R
 
 fn oci(store: &Store, platform: Option<&str>, tree: &mut Tree) -> Result<About, String> {
     let index: Manifest = parse("index.json", &store.small("index.json", DOCUMENT_BYTES_MAX)?)?;
-    let mut all: Vec<(Descriptor, Manifest)> = Vec::new();
-    images(store, index.manifests, 0, &mut all)?;
-    all.sort_by(|a, b| a.0.digest.cmp(&b.0.digest));
-    all.dedup_by(|a, b| a.0.digest == b.0.digest);
+    let mut all: Vec<Found> = Vec::new();
+    images(store, index.manifests, &[], &mut all)?;
+    all.sort_by(|a, b| a.descriptor.digest.cmp(&b.descriptor.digest));
+    all.dedup_by(|later, first| {
+        let same = later.descriptor.digest == first.descriptor.digest;
+        if same {
+            first.digests.append(&mut later.digests);
+            first.references.append(&mut later.references);
+        }
+        same
+    });
     let mut fitting = Vec::new();
     let mut names = Vec::new();
     let wanted = platform.map_or_else(here, str::to_owned);
-    for (descriptor, manifest) in &all {
-        let own = platform_of(store, descriptor, manifest)?;
-        names.push(format!("{own} {}", printable(&descriptor.digest, 80)));
+    for one in &all {
+        let own = platform_of(store, &one.descriptor, &one.manifest)?;
+        names.push(format!("{own} {}", printable(&one.descriptor.digest, 80)));
         if own.fits(&wanted) {
-            fitting.push((descriptor, manifest));
+            fitting.push(one);
         }
     }
-    let (descriptor, manifest) = match (fitting.as_slice(), all.as_slice()) {
+    let found = match (fitting.as_slice(), all.as_slice()) {
         ([one], _) => *one,
         // The only one there is, unless another was asked for.
-        ([], [(descriptor, manifest)]) if platform.is_none() => (descriptor, manifest),
+        ([], [one]) if platform.is_none() => one,
         (_, []) => return Err("it holds no image".into()),
         ([], _) => return Err(format!("none of its images is for {wanted}: it holds {}; choose with --platform", names.join(", "))),
         (_, _) => return Err(format!("several of its images are for {wanted}: it holds {}; copy out the one you mean", names.join(", "))),
     };
+    let manifest = &found.manifest;
     let config = config_of(store, manifest)?;
     if manifest.layers.len() != config.rootfs.diff_ids.len() || manifest.layers.len() > LAYERS_MAX {
         return Err(format!("its manifest has {} layers, its configuration {}", manifest.layers.len(), config.rootfs.diff_ids.len()));
@@ -207,8 +231,18 @@ fn oci(store: &Store, platform: Option<&str>, tree: &mut Tree) -> Result<About, 
         let blob = store.open(&format!("blobs/sha256/{}", packed.hex()))?;
         layers::apply(tree, blob, Expected { packed: Some(packed), plain: Some(sha256(plain)?), end: false }, &mut left)?;
     }
-    let digest = printable(&descriptor.digest, 80);
-    Ok(About { form: "oci-layout", digest, platform: config.platform.to_string(), layers: manifest.layers.len(), unknown: Vec::new() })
+    let digest = printable(&found.descriptor.digest, 80);
+    let id = manifest.config.iter().map(|config| printable(&config.digest, 80));
+    let mut image = Image {
+        form: "oci-layout".into(),
+        manifest: Some(digest.clone()),
+        digests: found.digests.iter().cloned().chain(id).collect(),
+        digest,
+        platform: config.platform.to_string(),
+        references: Vec::new(),
+    };
+    found.references.iter().for_each(|reference| image.refer(reference));
+    Ok(About { image, layers: manifest.layers.len(), unknown: Vec::new() })
 }
 
 fn saved(store: &Store, platform: Option<&str>, tree: &mut Tree) -> Result<About, String> {
@@ -236,11 +270,13 @@ fn saved(store: &Store, platform: Option<&str>, tree: &mut Tree) -> Result<About
         tree.layer = number;
         layers::apply(tree, store.open(layer)?, Expected { packed: None, plain: Some(sha256(plain)?), end: false }, &mut left)?;
     }
-    Ok(About {
-        form: "docker-archive",
+    let mut about = Image {
+        form: "docker-archive".into(),
         digest: id.to_string(),
+        digests: [id.to_string()].into(),
         platform: config.platform.to_string(),
-        layers: image.layers.len(),
-        unknown: Vec::new(),
-    })
+        ..Image::default()
+    };
+    image.repo_tags.iter().flatten().for_each(|tag| about.refer(tag));
+    Ok(About { image: about, layers: image.layers.len(), unknown: Vec::new() })
 }

@@ -6,7 +6,7 @@ use super::{
     tree::{Thing, Tree},
 };
 use ext4_view::{Ext4, Ext4Error, Ext4Read, FileType, PathBuf as Ext4Path};
-use fother_core::{Digest, text::printable};
+use fother_core::{Digest, image::Image, text::printable};
 use sha2::{Digest as _, Sha256};
 use std::{
     fs::File,
@@ -146,7 +146,8 @@ pub fn read(file: &File, tree: &mut Tree) -> Result<About, String> {
             continue;
         }
         walk(&system, Ext4Path::new("/"), 0, tree)?;
-        let mut about = About { form: "raw-disk", digest: digest(file)?.to_string(), ..About::default() };
+        let image = Image { form: "raw-disk".into(), digest: digest(file)?.to_string(), ..Image::default() };
+        let mut about = About { image, ..About::default() };
         about.unknown = seen.iter().filter(|line| !line.contains("FAT")).map(|line| format!("image: {line}: not looked at")).collect();
         return Ok(about);
     }

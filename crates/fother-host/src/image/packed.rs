@@ -1,6 +1,7 @@
 //! An image in one file that is a tar, packed or not: an archive of layers, or a root itself.
 
 use super::{About, archive, layers, store::Store, tree::Tree};
+use fother_core::image::Image;
 use std::{fs::File, io::Seek as _, path::Path};
 
 /// Reads it; `work` takes the unpacked archive where the whole is packed.
@@ -56,5 +57,5 @@ fn is_archive(first: &str) -> bool {
 fn root(mut file: File, tree: &mut Tree) -> Result<About, String> {
     file.rewind().map_err(|error| error.to_string())?;
     let digest = layers::apply(tree, &file, layers::Expected::WHOLE, &mut layers::budget())?;
-    Ok(About { form: "root-tar", digest: digest.to_string(), ..About::default() })
+    Ok(About { image: Image { form: "root-tar".into(), digest: digest.to_string(), ..Image::default() }, ..About::default() })
 }

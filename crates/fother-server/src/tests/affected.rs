@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use std::{collections::BTreeSet, path::Path};
 
 /// A database in which CVE-2026-0001 of openssl is fixed in a version, on a day.
-fn advisories(path: &Path, fixed: &str, today: Day) {
+pub(super) fn advisories(path: &Path, fixed: &str, today: Day) {
     let mut builder = Builder::default();
     builder.begin_feed().unwrap();
     let release = builder.release("debian:bookworm", Scheme::Dpkg).unwrap();
@@ -43,7 +43,7 @@ fn advisories(path: &Path, fixed: &str, today: Day) {
     compile::write(path, &builder.finish(Timestamp(1)).unwrap()).unwrap();
 }
 
-fn openssl(version: &str) -> Vec<Installed> {
+pub(super) fn openssl(version: &str) -> Vec<Installed> {
     let (name, source) = ("libssl3".to_owned(), "openssl".to_owned());
     let version: fother_core::version::Version = version.parse().unwrap();
     vec![Installed { name, arch: "amd64".into(), version: version.clone(), source, source_version: version, broken: None, held: false }]

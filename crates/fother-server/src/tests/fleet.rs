@@ -5,6 +5,7 @@ use ed25519_dalek::SigningKey;
 use fother_core::{
     Digest, Timestamp,
     approval::{AUTHOR_NAMESPACE, NAMESPACE, Trust},
+    assess::in_use::PackageUse,
     canonical,
     checkpoint::{self, Note, VerifierKey},
     directive::{Directive, Order, SignedDirective},
@@ -175,6 +176,10 @@ pub(super) struct Host {
     pub(super) pending: Vec<Report>,
     /// The newest checkpoint, cosigned.
     pub(super) note: Option<String>,
+    /// What it resolves to, but for what is excluded.
+    pub(super) offered: Vec<PackageChange>,
+    /// Who runs what changes.
+    pub(super) in_use: Vec<PackageUse>,
     /// What its rehearsals exercise.
     pub(super) exercised: Vec<Exercised>,
     /// How often each transaction was carried out.
@@ -217,6 +222,8 @@ impl Host {
             next: 1,
             pending: Vec::new(),
             note: None,
+            offered: changes(),
+            in_use: Vec::new(),
             exercised: Vec::new(),
             done: BTreeMap::new(),
         }
@@ -269,8 +276,9 @@ impl Host {
     fn act(&mut self, directive: Directive) -> Option<(&'static str, Vec<u8>)> {
         let (id, base) = (Some(directive.id), self.inventory.base().unwrap());
         match directive.order {
-            Order::Resolve { .. } => {
-                let resolution = Resolution { base, indexes: base, changes: changes(), kept_back: Vec::new() };
+            Order::Resolve { exclude, .. } => {
+                let changes = self.offered.iter().filter(|change| !exclude.contains(&change.source)).cloned().collect();
+                let resolution = Resolution { base, indexes: base, changes, kept_back: Vec::new(), in_use: self.in_use.clone() };
                 self.report(id, Outcome::Resolved { resolution: resolution.digest().unwrap(), base });
                 Some(("resolution", canonical::to_vec(&resolution).unwrap()))
             }

@@ -309,7 +309,7 @@ fn what_no_rehearsal_exercised_must_be_accepted_by_name_one_by_one() {
 }
 
 /// A package of nginx 1.1 whose changelog counts in the versions of its source.
-fn package_with_changelog(at: &std::path::Path) {
+pub(super) fn package_with_changelog(at: &std::path::Path) {
     let entry = |version: &str, cve: &str| {
         format!("source ({version}) bookworm; urgency=high\n\n  * Fix {cve}.\n\n -- A <a@b.invalid>  Sat, 11 Jul 2026 10:12:49 +0000\n\n")
     };
@@ -357,7 +357,7 @@ fn an_offer_from_elsewhere_and_a_stale_exclusion_make_no_plan() {
     let mut evil = changes();
     evil[0].offer.as_mut().unwrap().uri = "http://evil.invalid".to_owned();
     let base = inventory("web0").base().unwrap();
-    let resolution = Resolution { base, indexes: base, changes: evil, kept_back: Vec::new() };
+    let resolution = Resolution { base, indexes: base, changes: evil, kept_back: Vec::new(), in_use: Vec::new() };
     engine.store.put_blob("resolution", &canonical::to_vec(&resolution).unwrap()).unwrap();
     hosts[0].report(None, Outcome::Resolved { resolution: resolution.digest().unwrap(), base });
     hosts[0].turn(&engine);

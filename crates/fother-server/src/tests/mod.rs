@@ -8,3 +8,4 @@ mod fleet;
 mod kill;
 mod lifecycle;
 mod policies;
+mod ranking;

@@ -24,7 +24,9 @@ pub enum Feeds {
         dry_run: bool,
     },
     /// Take in files that were brought here; what they are is told by their content.
-    #[command(after_help = "Examples:\n  fother feeds import /mnt/usb/feeds\n  fother feeds import --kind nuclei cves.txt")]
+    #[command(
+        after_help = "Examples:\n  fother feeds import /mnt/usb/feeds\n  fother feeds import --kind nuclei cves.txt\n  fother feeds import /mnt/usb/csaf --keyring vendor.asc"
+    )]
     Import {
         /// Files and folders.
         #[arg(required_unless_present = "offered")]
@@ -37,6 +39,9 @@ pub enum Feeds {
         /// What `fother feeds update` fetched, with origins and kinds.
         #[arg(long, hide = true, conflicts_with = "paths")]
         offered: Option<PathBuf>,
+        /// CSAF files must be signed by a key of this keyring: the vendor's public key, from the vendor. Hashes beside a file (.sha256, .sha512) are always compared.
+        #[arg(long, value_name = "FILE")]
+        keyring: Option<PathBuf>,
         /// Let feeds in that are older or much smaller than those in use.
         #[arg(long)]
         force: bool,

@@ -86,9 +86,6 @@ pub enum Plan {
         /// Take only what removes this share of the expected risk, the riskiest first: 90%.
         #[arg(long)]
         risk: Option<fother_core::rank::select::Percent>,
-        /// Database of advisories, for scores; without one, changelogs of signed packages are all that is known.
-        #[arg(long, env = "FOTHER_DB")]
-        db: Option<PathBuf>,
         /// Whether the group is reachable from the internet.
         #[arg(long, value_parser = ["yes", "no"])]
         exposed: Option<String>,

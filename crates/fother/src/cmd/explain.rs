@@ -1,5 +1,7 @@
 //! `fother explain`: the whole derivation for a CVE, a package or an update on one machine.
 
+mod fleet;
+
 use super::{Context, findings};
 use crate::{
     cli::Explain,
@@ -25,6 +27,9 @@ const ELSEWHERE_MAX: usize = 12;
 
 /// Runs the command.
 pub fn run(context: &Context, arguments: &Explain) -> Result<u8, Failure> {
+    if arguments.fleet {
+        return fleet::run(context, arguments);
+    }
     let database = findings::database(arguments.db.as_deref(), context, Some("vulnerable"))?;
     let Some(database) = database else {
         return Err(Failure::new(UNKNOWN, "there is no database of advisories", "run `fother feeds update`"));
@@ -141,7 +146,9 @@ fn derivation(finding: &HostFinding, today: Day) {
         line("judged as", &finding.because);
     }
     let fixed = finding.fixed.as_deref().unwrap_or("none");
-    line("vulnerable?", format!("{:?}: {} sorts before {fixed}; {}", finding.status, finding.version, finding.note));
+    let before = finding.fixed.as_ref().map_or("no version is fixed".into(), |fixed| format!("{} sorts before {fixed}", finding.version));
+    let note = if finding.note.is_empty() { String::new() } else { format!("; {}", finding.note) };
+    line("vulnerable?", format!("{:?}: {before}{note}", finding.status));
     line(
         "fix published?",
         if finding.fixed.is_some() { format!("{fixed}, {} {}", finding.published, finding.advisories.join(" ")) } else { "no".into() },

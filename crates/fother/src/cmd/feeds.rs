@@ -14,7 +14,8 @@ use fother_feeds::{
     database,
     fetch::HttpFetch,
     intake::{self, Intake, Offered, Outcome},
-    sources_table,
+    sources_table::{self, seen::Seen},
+    trust::Keyring,
     vendor::Kind,
 };
 use serde::{Deserialize, Serialize};
@@ -38,7 +39,7 @@ pub fn run(context: &Context, verb: &Feeds) -> Result<u8, Failure> {
             let outcome = intake_of(dir.as_deref()).take(fetched(list)?, fother_host::scan::clock(), *force)?;
             report(context, &outcome)
         }
-        Feeds::Import { paths, kind, force, dir, offered: None } => {
+        Feeds::Import { paths, kind, force, dir, keyring, offered: None } => {
             let kind = kind.as_deref().map(|name| Kind::of_name(name).ok_or_else(|| no_kind(name))).transpose()?;
             let mut offered = Vec::new();
             for path in paths {
@@ -47,7 +48,12 @@ pub fn run(context: &Context, verb: &Feeds) -> Result<u8, Failure> {
                 }
                 offered.extend(intake::offered(path, kind));
             }
-            let outcome = intake_of(dir.as_deref()).take(offered, fother_host::scan::clock(), *force)?;
+            let mut intake = intake_of(dir.as_deref());
+            if let Some(keyring) = keyring {
+                let read = Keyring::from_files(std::slice::from_ref(keyring));
+                intake = intake.trusting(read.map_err(|error| Failure::new(USAGE, error.to_string(), "name the vendor's public key"))?);
+            }
+            let outcome = intake.take(offered, fother_host::scan::clock(), *force)?;
             report(context, &outcome)
         }
         Feeds::Status { dir, max_age, verify } => status(context, dir.as_deref(), *max_age, *verify),
@@ -77,21 +83,31 @@ fn update(context: &Context, names: &[String], sources: Option<&Path>, dir: Opti
     }
     let work = tempfile::tempdir()?;
     let fetch = HttpFetch::from_machine()?;
-    let (offered, failed) = sources_table::fetch(&fetch, &wanted, work.path());
+    let dir = dir.map_or_else(default_dir, Path::to_owned);
+    let seen = Seen::of(&dir)?;
+    let sources_table::Fetched { offered, unchanged, failed, answers } = sources_table::fetch(&fetch, &wanted, work.path(), &seen);
     for why in &failed {
         eprintln!("fother: {why}; what was taken in before stays");
     }
-    if offered.is_empty() {
+    for name in &unchanged {
+        eprintln!("fother: {name}: as it was");
+    }
+    if offered.is_empty() && unchanged.is_empty() {
         return Err(Failure::new(FAILED, "no feed could be fetched", "bring files here and use `fother feeds import`"));
+    }
+    if offered.is_empty() {
+        return Ok(if failed.is_empty() { FINE } else { FAILED });
     }
     let list = work.path().join("offered.json");
     std::fs::write(&list, serde_json::to_vec(&offered.iter().map(Fetched::of).collect::<Vec<_>>())?)?;
     // What came from the network is read where there is none.
-    let dir = dir.map_or_else(default_dir, Path::to_owned);
     let format = if context.format == Format::Json { "json" } else { "table" };
     let words = ["--format", format, "feeds", "import", "--dir"].map(std::ffi::OsString::from);
     let words = words.into_iter().chain([dir.clone().into(), "--offered".into(), list.into()]).collect::<Vec<_>>();
-    let code = crate::reader::supervise(&[dir], false, &words)?;
+    let started = crate::reader::Started { arguments: words, scan: None };
+    let code = crate::reader::supervise(std::slice::from_ref(&dir), false, &started)?;
+    // What was refused is not in use, and is asked for again.
+    seen.write(answers, &dir)?;
     Ok(if failed.is_empty() { code } else { code.max(FAILED) })
 }
 

@@ -13,6 +13,7 @@ use fother_core::{
         host::{Assessment, HostFinding, Installable},
     },
     cvss::Severity,
+    image::Image,
     inventory::Distribution,
     rank::{
         self, Asset, Queue, Update,
@@ -83,7 +84,11 @@ pub fn advisories_only(
     let judge = judge.ok_or_else(no_database)?;
     let mut found = judge.quick(root).map_err(|error| super::scan::unreadable(root, &error))?;
     found.assessment.unknown.extend(image.iter().flat_map(|image| image.unknown.iter().cloned()));
-    let title = format!("{} {} ({}), {} packages", found.distribution.id, found.distribution.version, found.architecture, found.installed);
+    let count = found.packages.count();
+    let title = format!("{} {} ({}), {count} packages", found.distribution.id, found.distribution.version, found.architecture);
+    // A table lists none of them.
+    let is_listed = context.wanted.is_for_findings() || context.format == Format::Json;
+    let mut packages = if is_listed { found.packages.into_components(&found.distribution) } else { Vec::new() };
     let walked = with_languages.then(|| {
         let owned = languages::Owned::of_others(root);
         let mut walked = languages::find(root, &owned);
@@ -93,11 +98,12 @@ pub fn advisories_only(
     if let Some(walked) = &walked {
         found.assessment.unknown.extend(walked.unknown.iter().cloned());
         judge.add(&found.distribution, &walked.components, &mut found.assessment)?;
-        found.packages.extend(walked.components.iter().cloned());
+        packages.extend(walked.components.iter().cloned());
     }
     let languages = walked.as_ref().map(Languages::of);
     let head = Head { title: &title, image: image.as_ref(), languages: languages.as_ref() };
-    let judged = Judged { distribution: &found.distribution, packages: &found.packages, assessment: &found.assessment };
+    let about = image.as_ref().map(|about| &about.image);
+    let judged = Judged { distribution: &found.distribution, image: about, packages: &packages, assessment: &found.assessment };
     show(context, arguments, &judged, &head)
 }
 
@@ -124,14 +130,18 @@ pub fn without_packages(
     let title = format!("{}: no packages of a distribution", root.path().display());
     let languages = Languages::of(&walked);
     let head = Head { title: &title, image: image.as_ref(), languages: Some(&languages) };
-    show(context, arguments, &Judged { distribution: &distribution, packages: &walked.components, assessment: &assessment }, &head)
+    let about = image.as_ref().map(|about| &about.image);
+    let judged = Judged { distribution: &distribution, image: about, packages: &walked.components, assessment: &assessment };
+    show(context, arguments, &judged, &head)
 }
 
 /// An image in one line.
 pub fn image_line(image: &About) -> String {
-    let platform = if image.platform.is_empty() { String::new() } else { format!(", {}", image.platform) };
     let layers = if image.layers == 0 { String::new() } else { format!(", {} layers", image.layers) };
-    format!("image {} ({}{platform}{layers})", image.digest, image.form)
+    let image = &image.image;
+    let platform = if image.platform.is_empty() { String::new() } else { format!(", {}", image.platform) };
+    let name = image.references.first().map(|name| format!("{name} ")).unwrap_or_default();
+    format!("image {name}{} ({}{platform}{layers})", image.digest, image.form)
 }
 
 /// Language packages for people.
@@ -179,7 +189,7 @@ pub fn document(context: &Context, arguments: &Scan, file: &Path) -> Result<u8, 
     show(
         context,
         arguments,
-        &Judged { distribution: &distribution, packages: &packages, assessment: &assessment },
+        &Judged { distribution: &distribution, image: None, packages: &packages, assessment: &assessment },
         &Head { title: &title, image: None, languages: None },
     )
 }
@@ -194,6 +204,8 @@ pub fn no_database() -> Failure {
 pub struct Judged<'a> {
     /// Distribution.
     pub distribution: &'a Distribution,
+    /// The image that it is of.
+    pub image: Option<&'a Image>,
     /// Everything that is installed.
     pub packages: &'a [Component],
     /// The findings.
@@ -268,8 +280,8 @@ pub fn envelope<T: Serialize>(
 
 /// Another tool's form.
 pub fn write(wanted: Wanted, judged: &Judged<'_>, queue: &Queue) -> Result<(), Failure> {
-    let Judged { distribution, packages, assessment } = *judged;
-    let subject = Subject { distribution, packages, assessment, queue, version: env!("CARGO_PKG_VERSION"), at: clock() };
+    let Judged { distribution, image, packages, assessment } = *judged;
+    let subject = Subject { distribution, image, packages, assessment, queue, version: env!("CARGO_PKG_VERSION"), at: clock() };
     let value = match wanted {
         Wanted::Sarif => report::sarif::log(&subject),
         Wanted::Cyclonedx => report::cyclonedx::document(&subject),

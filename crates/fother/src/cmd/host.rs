@@ -1,6 +1,6 @@
 //! `fother host`: who is in the fleet.
 
-mod affected;
+pub mod affected;
 
 use super::{Context, status::text};
 use crate::{

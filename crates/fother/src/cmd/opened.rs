@@ -138,7 +138,7 @@ fn image(path: &Path, ask: &Ask<'_>) -> Result<Opened, Failure> {
     std::fs::create_dir(&work)?;
     let (about, unpacked) = fother_host::image::unpack(path, None, &work)?;
     let mut out = root(&unpacked, ask)?;
-    out.title = format!("{} ({})", path.display(), about.digest);
+    out.title = format!("{} ({})", path.display(), about.image.digest);
     out.unknown.extend(about.unknown);
     Ok(out)
 }
@@ -168,15 +168,16 @@ fn root(path: &Path, ask: &Ask<'_>) -> Result<Opened, Failure> {
     match judge {
         Some(judge) => {
             let mut found = judge.quick(&root)?;
+            let mut packages = found.packages.into_components(&found.distribution);
             if !root.is_live() {
                 let is_other = foreign::is_there(&root);
                 let owned = if is_other { Owned::of_others(&root) } else { Owned::of_dpkg(&root, &BTreeMap::new()) };
                 let walked = languages::find(&root, &owned);
                 found.assessment.unknown.extend(owned.unknown.into_iter().chain(walked.unknown));
                 judge.add(&found.distribution, &walked.components, &mut found.assessment)?;
-                found.packages.extend(walked.components);
+                packages.extend(walked.components);
             }
-            (out.distribution, out.packages) = (found.distribution, Some(found.packages));
+            (out.distribution, out.packages) = (found.distribution, Some(packages));
             Ok(out.judged(found.assessment))
         }
         None => {
@@ -230,7 +231,7 @@ fn inventory(path: &Path, value: &Value, ask: &Ask<'_>) -> Result<Opened, Failur
     };
     let mut assessment = host::host(database, &subject)?;
     let items = apply::of_installed(&distribution, &inventory.packages);
-    apply::apply(database, &Given::default(), &items, &mut assessment)?;
+    apply::apply(database, &Given::default(), || items, &mut assessment)?;
     Ok(Opened { distribution, ..out }.judged(assessment))
 }
 

@@ -2,7 +2,7 @@
 
 pub mod queue;
 
-use super::{Context, findings, status::text};
+use super::{Context, status::text};
 use crate::{
     cli::Plan,
     client::Client,
@@ -12,7 +12,7 @@ use crate::{
 use fother_core::{
     Digest,
     plan::Cohort,
-    rank::select::{Wish, select},
+    rank::select::Wish,
     rehearsal::{Rehearsal, Verdict},
 };
 use serde_json::{Value, json};
@@ -32,22 +32,13 @@ const REHEARSE_WAIT: Duration = Duration::from_secs(60 * 60);
 pub fn run(context: &Context, verb: Plan) -> Result<u8, Failure> {
     let client = context.client()?;
     match verb {
-        Plan::New { group, exclude, because, due_within, risk, db, exposed, emergency, sure } => {
+        Plan::New { group, exclude, because, due_within, risk, exposed, emergency, sure } => {
             if !sure.go(&format!("let the hosts of group {group} resolve, and make a plan")) {
                 return Ok(FINE);
             }
-            let path = emergency.as_deref();
-            let mine: BTreeMap<String, String> = exclude.iter().map(|source| (source.clone(), because.clone())).collect();
-            let mut digest = by(&client, &group, &mine, path)?;
             let wish = due_within.map(|days| Wish::DueWithin(days.0)).or(risk.map(|share| Wish::Risk(share.0)));
-            if let Some(wish) = wish {
-                let queue = queue::of(&client, digest, findings::database(db.as_deref(), context, None)?.as_ref(), exposed.as_deref())?;
-                let chosen = select(&queue, wish);
-                if chosen.taken.is_empty() {
-                    return Err(Failure::new(NO, "no update is what was asked for", "see the whole plan with `fother plan show`"));
-                }
-                digest = by(&client, &group, &mine.into_iter().chain(chosen.left).collect(), path)?;
-            }
+            let mine = exclude.into_iter().map(|source| (source, because.clone())).collect();
+            let digest = wished(&client, &group, mine, wish, exposed.as_deref(), emergency.as_deref())?;
             show(context, &client, digest)
         }
         Plan::Rehearse { plan, no_bisect, sure } => {
@@ -100,6 +91,21 @@ pub fn promote(context: &Context, group: &str, sure: crate::sure::Sure) -> Resul
 /// Lets the group's hosts resolve, then makes the plan.
 pub fn new(client: &Client, group: &str, exclude: &[String], because: &str) -> Result<Digest, Failure> {
     by(client, group, &exclude.iter().map(|source| (source.clone(), because.to_owned())).collect(), None)
+}
+
+/// The same with what is wished for alone: planned whole first, since only a plan's packages say what they close.
+pub fn wished(
+    client: &Client,
+    group: &str,
+    mut excluded: BTreeMap<String, String>,
+    wish: Option<Wish>,
+    exposed: Option<&str>,
+    emergency: Option<&str>,
+) -> Result<Digest, Failure> {
+    let whole = by(client, group, &excluded, emergency)?;
+    let Some(wish) = wish else { return Ok(whole) };
+    excluded.extend(queue::left_out(&queue::of(client, whole, exposed, Some(wish))?)?);
+    by(client, group, &excluded, emergency)
 }
 
 /// The same, with a reason for each source package that is left out, by an emergency path where one is named. What the policy leaves
@@ -187,8 +193,9 @@ pub fn failing(client: &Client, plan: Digest) -> Result<Vec<String>, Failure> {
 /// Prints a plan as its approvers need it.
 pub fn show(context: &Context, client: &Client, digest: Digest) -> Result<u8, Failure> {
     let plan: fother_core::plan::Plan = client.blob("plan", digest)?;
+    let queue = queue::of(client, digest, None, None)?;
     if context.format == Format::Json {
-        envelope("plan", &json!({"digest": digest, "plan": plan}), &[])?;
+        envelope("plan", &json!({"digest": digest, "plan": plan, "queue": queue["queue"]}), &[])?;
         return Ok(FINE);
     }
     println!("plan       {digest}");
@@ -209,6 +216,7 @@ pub fn show(context: &Context, client: &Client, digest: Digest) -> Result<u8, Fa
     for (source, why) in &plan.excluded {
         println!("left out   {source}: {why}");
     }
+    queue::lines(&queue).iter().for_each(|line| println!("{line}"));
     for (cohort, rehearsal) in rehearsals(client, digest)? {
         let blob: Cohort = client.blob("cohort", cohort)?;
         println!(

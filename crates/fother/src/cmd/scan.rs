@@ -31,7 +31,8 @@ pub fn run(context: &Context, arguments: &Scan) -> Result<u8, Failure> {
         None => (None, Root::open(&arguments.root)?),
     };
     let database = findings::database(arguments.db.as_deref(), context, arguments.fail_on.as_deref())?;
-    let vex = vex::given(arguments, Subject::default())?;
+    let subject = image.as_ref().map(|about| Subject::of_image(about.image.clone())).unwrap_or_default();
+    let vex = vex::given(arguments, subject)?;
     let judge = database.as_ref().map(|database| Judge { vex, ..Judge::new(database, arguments.feed_max_age) });
     // A running machine answers at once; its files are many, and a disk that has not read them lately needs minutes. A root is named to be looked through.
     let languages = arguments.deep || !(arguments.advisories_only || arguments.packages_only || root.is_live());
@@ -56,7 +57,8 @@ pub fn run(context: &Context, arguments: &Scan) -> Result<u8, Failure> {
     };
     if context.wanted.is_for_findings() {
         let (Some(assessment), Some(queue)) = (&found.assessment, &queue) else { return Err(findings::no_database()) };
-        let judged = findings::Judged { distribution: &found.distribution, packages: &found.packages, assessment };
+        let image = found.image.as_ref().map(|about| &about.image);
+        let judged = findings::Judged { distribution: &found.distribution, image, packages: &found.packages, assessment };
         findings::write(context.wanted, &judged, queue)?;
     } else {
         match context.format {

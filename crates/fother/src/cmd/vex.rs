@@ -53,7 +53,7 @@ pub fn document(
     let system = read.distribution.clone().unwrap_or_default();
     let items = apply::of_components(&system, &read.components, components::label);
     let (distribution, mut assessment) = components::document(database, read, now, feed_days_max)?;
-    apply::apply(database, given, &items, &mut assessment)?;
+    apply::apply(database, given, || items, &mut assessment)?;
     Ok((distribution, assessment))
 }
 

@@ -144,6 +144,8 @@ impl Fleet {
             .arg(self.data_dir())
             .arg("--cache-dir")
             .arg(self.dir.join("cache"))
+            .arg("--db")
+            .arg(self.dir.join("feeds/advisories.db"))
             .arg("--policy")
             .arg(self.dir.join("fother.toml"))
             .arg("--approvers")

@@ -8,17 +8,19 @@ use crate::{
 use fother_core::{
     Digest,
     approval::NAMESPACE,
-    rank::select::{Wish, select},
+    plan::{Cohort, Plan},
+    rank::select::Wish,
     rehearsal::{Rehearsal, Verdict},
     text::printable,
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-/// Lines of the ranked queue that are shown.
-const QUEUE_SHOWN: usize = 5;
-/// Longest line of it, in characters.
-const LINE_CHARS_MAX: usize = 300;
+/// Longest reason for what is left out, in characters.
+const WHY_CHARS_MAX: usize = 150;
 /// Why an update is left out of the second plan.
 const BREAKS: &str = "breaks in rehearsal";
 
@@ -40,7 +42,7 @@ pub fn without_what_breaks(fleet: &mut Fleet) -> Result<(String, Digest), Failur
         return Err(Failure::new(FAILED, "the same state gave two plans", "compare them with `fother plan show`"));
     }
     fleet.summary.figure("plan", format!("{digest}, the same digest twice"));
-    ranked(fleet, digest)?;
+    ranked(fleet, digest, &failing)?;
     plan::rehearse(&client, digest, false)?;
     let passed = passed(fleet, digest)?;
     for rehearsal in &passed {
@@ -65,21 +67,41 @@ pub fn without_what_breaks(fleet: &mut Fleet) -> Result<(String, Digest), Failur
     Ok((id, digest))
 }
 
-/// The plan's updates as a ranked queue: what their signed changelogs close, with what the feeds here know, and by when.
-fn ranked(fleet: &mut Fleet, digest: Digest) -> Result<(), Failure> {
-    let database = fleet.dir.join("feeds/advisories.db");
-    let database = database.exists().then(|| fother_feeds::database::open(&database)).transpose()?;
-    let queue = plan::queue::of(&fleet.client()?, digest, database.as_ref(), Some("yes"))?;
-    for (place, update) in queue.updates.iter().take(QUEUE_SHOWN).enumerate() {
-        println!("   {}", printable(&plan::queue::line(place + 1, update), LINE_CHARS_MAX));
+/// The plan's updates as a ranked queue: what their signed changelogs close, with what the feeds here know, by when, and who runs the code.
+/// Then the same plan asked for by due date and by risk.
+fn ranked(fleet: &mut Fleet, digest: Digest, failing: &[String]) -> Result<(), Failure> {
+    let client = fleet.client()?;
+    let queue = plan::queue::of(&client, digest, Some("yes"), None)?;
+    plan::queue::lines(&queue).iter().for_each(|line| println!("   {line}"));
+    let updates = queue["queue"]["updates"].as_array().cloned().unwrap_or_default();
+    let risky = updates.iter().filter(|update| update["risk_millionths"].as_u64() > Some(0));
+    let closes: usize = risky.filter_map(|update| update["closes"].as_array()).map(Vec::len).sum();
+    fleet.summary.figure("ranked queue", format!("{} updates, {closes} vulnerabilities from signed changelogs", updates.len()));
+    let count = |answer: &str| updates.iter().filter(|update| update["in_use"] == answer).count();
+    let (listening, loaded) = (count("listening"), count("loaded"));
+    if listening == 0 {
+        return Err(Failure::new(FAILED, "no update replaces code that listens, though nginx serves", "see `fother plan show`"));
     }
-    let closes: usize = queue.updates.iter().filter(|update| update.risk_millionths > 0).map(|update| update.closes.len()).sum();
-    fleet.summary.figure("ranked queue", format!("{} updates, {closes} vulnerabilities from signed changelogs", queue.updates.len()));
+    fleet.summary.figure(
+        "in use",
+        format!(
+            "{listening} updates replace code of processes that listen, {loaded} code that runs, {} neither",
+            updates.len() - listening - loaded
+        ),
+    );
+    // The same plan, asked for with less: each is resolved by the hosts again, and says what it leaves out and why.
+    let left_out: BTreeMap<String, String> = failing.iter().map(|source| (source.clone(), BREAKS.to_owned())).collect();
     for (name, wish) in [("due within 14 days", Wish::DueWithin(14)), ("90 % of the risk", Wish::Risk(90))] {
-        let chosen = select(&queue, wish);
-        fleet
-            .summary
-            .figure(name, format!("{} updates of it; `fother plan new` would leave out {}", chosen.taken.len(), chosen.left.len()));
+        let wished = plan::wished(&client, "web", left_out.clone(), Some(wish), Some("yes"), None)?;
+        let made: Plan = client.blob("plan", wished)?;
+        let mut packages = 0;
+        for (cohort, _) in plan::rehearsals(&client, wished)? {
+            packages += client.blob::<Cohort>("cohort", cohort)?.changes.len();
+        }
+        let left = made.excluded.iter().filter(|(source, _)| !failing.contains(source));
+        let left: Vec<String> = left.map(|(source, why)| format!("{source}: {why}")).collect();
+        let why = left.first().map(|line| printable(line, WHY_CHARS_MAX)).unwrap_or_default();
+        fleet.summary.figure(name, format!("a plan of {packages} packages; it leaves out {} updates, such as {why}", left.len()));
     }
     Ok(())
 }

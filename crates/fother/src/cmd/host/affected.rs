@@ -51,7 +51,7 @@ pub fn run(context: &Context, client: &Client, what: &str) -> Result<u8, Failure
 }
 
 /// A query's value in the form of RFC 3986 section 2.1: everything but letters and digits escaped.
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let escape = |byte: u8| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     text.bytes().map(escape).collect()
 }
