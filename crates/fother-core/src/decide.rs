@@ -3,7 +3,7 @@
 mod policy;
 mod report;
 
-pub use policy::{apply_policy, approve_policy, clear_update, loosens, propose_policy};
+pub use policy::{apply_policy, approve_policy, clear_update, expire_exceptions, loosens, propose_policy};
 
 use crate::{
     Digest, Timestamp,

@@ -325,6 +325,16 @@ pub enum Data {
         /// Why, for people.
         reason: String,
     },
+    /// An exception of the policy ended: what it was about is a finding again.
+    #[serde(rename = "exception.expired")]
+    ExceptionExpired {
+        /// Its name.
+        exception: String,
+        /// When it ended.
+        expires: Timestamp,
+        /// Who answered for it.
+        owner: String,
+    },
     /// Somebody proposed a policy that loosens the one in force.
     #[serde(rename = "policy.proposed")]
     PolicyProposed {

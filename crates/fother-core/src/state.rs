@@ -192,6 +192,8 @@ pub struct State {
     pub rollouts: BTreeMap<RolloutId, Rollout>,
     /// Updates that may be planned again although they were rolled back: group, source package, version.
     pub cleared: BTreeSet<(String, String, String)>,
+    /// Exceptions whose end was said, with that end: a longer one of the same name ends anew.
+    pub expired: BTreeSet<(String, Timestamp)>,
     /// The policy in force.
     pub policy: Option<Digest>,
     /// Looser policies that wait for approval, by the digest of the policy.
@@ -252,6 +254,9 @@ impl State {
             | Data::RolloutBlocked { .. } => self.fold_rollout(&event.data, event.at),
             Data::UpdateCleared { group, source, version, .. } => {
                 self.cleared.insert((group.clone(), source.clone(), version.clone()));
+            }
+            Data::ExceptionExpired { exception, expires, .. } => {
+                self.expired.insert((exception.clone(), *expires));
             }
             Data::FleetStopped { reason } => self.stopped = Some(reason.clone()),
             Data::FleetResumed {} => self.stopped = None,

@@ -136,7 +136,7 @@ fn one_name_stands_in_one_file_only_and_both_places_are_named() {
 #[test]
 fn what_was_written_is_shown_with_what_was_meant() {
     let error = read(&files(&MAIN.replace("after     =", "aftr      ="), TIMES, REST)).unwrap_err().to_string();
-    let wanted = "fother.toml:10:1: group.web.aftr: there is no key `aftr` here; known: after, config_files, never_with, undo, undo_s\n  \
+    let wanted = "fother.toml:10:1: group.web.aftr: there is no key `aftr` here; known: after, config_files, follows, never_with, undo, undo_s\n  \
                   10 | aftr      = [\"db\"]\n     | ^^^^ did you mean `after`?";
     assert!(error.ends_with(wanted), "{error}");
 }

@@ -5,7 +5,7 @@ use crate::{
     engine::{Engine, lock},
 };
 use fother_core::{
-    dispatch,
+    decide, dispatch,
     event::Data,
     id::{HostId, RolloutId, TransactionId},
     policy::admission,
@@ -52,6 +52,7 @@ pub(crate) fn run(engine: &Arc<Engine>, woken: &Receiver<()>, stop: &AtomicBool)
 /// One round: lost hosts, then every running rollout.
 pub(crate) fn round(engine: &Engine) -> Result<(), Error> {
     lose(engine)?;
+    expire(engine)?;
     let running: Vec<RolloutId> = running(&engine.state());
     for rollout in running {
         for _ in 0..STEPS_MAX {
@@ -81,6 +82,15 @@ fn advance(engine: &Engine, id: RolloutId) -> Result<bool, Error> {
         Ok(events)
     })?;
     Ok(state.size > before)
+}
+
+/// Says which exceptions have ended.
+fn expire(engine: &Engine) -> Result<(), Error> {
+    let (policy, now) = (engine.policy(), engine.clock.now());
+    if decide::expire_exceptions(&engine.state(), &policy, now).is_empty() {
+        return Ok(());
+    }
+    engine.commit("server", |state, now| Ok(decide::expire_exceptions(state, &policy, now))).map(drop)
 }
 
 /// Says which hosts have not been heard of for [`dispatch::LOST_AFTER`], counted from this server's start at the earliest.

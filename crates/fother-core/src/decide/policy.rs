@@ -143,6 +143,22 @@ pub fn approve_policy(
     Ok(events)
 }
 
+/// Says which exceptions of the policy in force have ended and were not said to.
+#[must_use]
+pub fn expire_exceptions(state: &State, policy: &Policy, now: Timestamp) -> Vec<Data> {
+    let ended = policy
+        .exception
+        .iter()
+        .filter(|(name, exception)| exception.expires <= now && !state.expired.contains(&((*name).clone(), exception.expires)));
+    ended
+        .map(|(name, exception)| Data::ExceptionExpired {
+            exception: name.clone(),
+            expires: exception.expires,
+            owner: exception.owner.clone(),
+        })
+        .collect()
+}
+
 /// Whether this person's approval counts for a plan.
 ///
 /// # Errors

@@ -5,10 +5,6 @@ use crate::{
     Timestamp,
     window::{self, ALWAYS, Interval, Window},
 };
-use std::time::Duration;
-
-const DAY: Duration = Duration::from_secs(86_400);
-
 /// Why there is no calendar.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Error {
@@ -105,12 +101,6 @@ pub fn next(window: &Window, now: Timestamp, count: usize) -> Result<Vec<Interva
             Err(other) => return Err(other),
         }
     }
-}
-
-/// The days that `days` from `now` are, for people.
-#[must_use]
-pub fn until(now: Timestamp, days: u32) -> Timestamp {
-    now + DAY * days
 }
 
 #[cfg(test)]

@@ -272,3 +272,21 @@ fn the_next_days_are_told_and_what_cannot_be_told_is_named() {
     assert!(matches!(bench.engine.simulate("uid:0", &crate::Simulate { files, days: 30 }), Err(Error::Input(_))));
     assert!(matches!(bench.engine.simulate("uid:0", &crate::Simulate { files: None, days: 0 }), Err(Error::Input(_))));
 }
+
+#[test]
+fn an_exception_holds_an_update_back_until_its_end_which_is_an_event_once() {
+    let exception = |expires: &str| {
+        format!("[exception.old-nginx]\nowner = \"anna\"\nreason = \"breaks\"\npackages = [\"nginx\"]\nexpires = \"{expires}\"")
+    };
+    let bench = Bench::new("approvals = 1", &exception("2999-01-01T00:00:00Z"));
+    assert!(bench.left_out()[0].starts_with("nginx: exception old-nginx of anna until 2999"), "{:?}", bench.left_out());
+    reconcile::round(&bench.engine).unwrap();
+    let size = bench.engine.state().size;
+    bench.engine.set_policy(policy("approvals = 1", &exception("2020-01-01T00:00:00Z")));
+    assert!(bench.left_out().is_empty());
+    for _ in 0..3 {
+        reconcile::round(&bench.engine).unwrap();
+    }
+    let state = bench.engine.state();
+    assert_eq!((state.size, state.expired.len()), (size + 1, 1));
+}

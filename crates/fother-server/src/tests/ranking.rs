@@ -67,7 +67,7 @@ fn fleet(engine: &Engine, count: usize) -> Vec<Host> {
 fn plan(engine: &Engine, hosts: &mut [Host], excluded: &BTreeMap<String, String>) -> Digest {
     engine.resolve("uid:0", "web", excluded.keys().cloned().collect()).unwrap();
     hosts.iter_mut().for_each(|host| drop((host.turn(engine), host.turn(engine))));
-    engine.make_plan("uid:0", "web", excluded).unwrap().plan
+    engine.make_plan("uid:0", "web", excluded, None).unwrap().plan
 }
 
 #[test]

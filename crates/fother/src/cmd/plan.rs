@@ -88,6 +88,11 @@ pub fn promote(context: &Context, group: &str, sure: crate::sure::Sure) -> Resul
     show(context, &client, digest)
 }
 
+/// Lets the group's hosts resolve, then makes the plan.
+pub fn new(client: &Client, group: &str, exclude: &[String], because: &str) -> Result<Digest, Failure> {
+    by(client, group, &exclude.iter().map(|source| (source.clone(), because.to_owned())).collect(), None)
+}
+
 /// The same with what is wished for alone: planned whole first, since only a plan's packages say what they close.
 pub fn wished(
     client: &Client,
@@ -101,11 +106,6 @@ pub fn wished(
     let Some(wish) = wish else { return Ok(whole) };
     excluded.extend(queue::left_out(&queue::of(client, whole, exposed, Some(wish))?)?);
     by(client, group, &excluded, emergency)
-}
-
-/// Lets the group's hosts resolve, then makes the plan.
-pub fn new(client: &Client, group: &str, exclude: &[String], because: &str) -> Result<Digest, Failure> {
-    by(client, group, &exclude.iter().map(|source| (source.clone(), because.to_owned())).collect(), None)
 }
 
 /// The same, with a reason for each source package that is left out, by an emergency path where one is named. What the policy leaves
