@@ -97,7 +97,7 @@ pub enum Plan {
         sure: Sure,
     },
     /// Let an update be planned again that was rolled back.
-    #[command(after_help = "Example:\n  fother plan clear web nginx 1.22.1-9+deb12u7 --reason 'the site was mended'")]
+    #[command(after_help = "Example:\n  fother plan clear web nginx 1.22.1-9+deb12u7 --reason site-mended")]
     Clear {
         /// Group of the policy.
         group: String,
