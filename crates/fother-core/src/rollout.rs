@@ -18,13 +18,15 @@ pub use phase::{Next, Phase};
 pub use setup::{End, FailedGate, Setup};
 
 use crate::{
-    Digest, Timestamp, gate,
+    Digest, Timestamp,
+    directive::Refused,
+    gate,
     id::{ChangeId, HostId, RolloutId, TransactionId},
     mutant,
     mutant::Mutant,
     protocol::Outcome,
 };
-use counters::Counters;
+use counters::{Counters, Takes};
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -71,6 +73,8 @@ pub struct Rollout {
     retired: BTreeSet<HostId>,
     /// Hosts of it that a later rollout has worked on since: that one counts them.
     released: BTreeSet<HostId>,
+    /// Hosts whose undo failed or was refused: a person may ask for it again.
+    tried: BTreeSet<HostId>,
     /// Transactions that hosts were given, where it is more than one, and answers that came too late.
     attempts: BTreeMap<HostId, u32>,
     late: BTreeMap<HostId, u32>,
@@ -121,6 +125,7 @@ impl Rollout {
             ended_at: None,
             retired: BTreeSet::new(),
             released: BTreeSet::new(),
+            tried: BTreeSet::new(),
             attempts: BTreeMap::new(),
             late: BTreeMap::new(),
             test: gate::Sprt::default(),
@@ -181,7 +186,8 @@ impl Rollout {
         let counts = !self.retired.contains(&host);
         let deadline = self.deadline(&phase);
         let out = counts && !self.released.contains(&host) && self.counts(&phase);
-        self.counters.set(host, zone, &phase, deadline.filter(|_| counts), counts, out);
+        let carries = counts && phase.carried().is_some() && !self.tried.contains(&host);
+        self.counters.set(host, zone, &phase, deadline.filter(|_| counts), Takes { counts, carries, out });
         self.hosts.insert(host, phase);
     }
 
@@ -260,6 +266,9 @@ impl Rollout {
                 if *late > LATE_MAX { Phase::Refused { why } } else { Phase::Waiting }
             }
         };
+        if matches!((phase, &next), (Phase::Undoing { .. }, Phase::Failed { .. })) && !is_late(outcome) {
+            self.tried.insert(host);
+        }
         if was_working {
             match &next {
                 Phase::Verified { .. } => self.test = self.test.clean(),
@@ -332,6 +341,7 @@ impl Rollout {
         self.rolling_back = Some(reason.to_owned());
         self.failed_gate = gate;
         self.blocked.clear();
+        std::mem::take(&mut self.tried).into_iter().for_each(|host| self.refresh(host));
     }
 
     /// It ended.
@@ -365,4 +375,9 @@ impl Rollout {
     pub fn shown(&self) -> String {
         gate::Sprt { clean: self.counters.clean(), failed: self.counters.failures().len() as u64 }.shown()
     }
+}
+
+/// Whether a host answers that it was asked too late: nothing came of it, and it can be asked again.
+fn is_late(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Refused { why: Refused::Expired { .. } | Refused::NotNow { .. } | Refused::Withdrawn })
 }

@@ -7,6 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Places in the order of all waves, by zone.
 pub(super) type Places = BTreeMap<String, BTreeSet<u32>>;
 
+/// How a host counts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Takes {
+    /// It did not leave.
+    pub(super) counts: bool,
+    /// It can be undone.
+    pub(super) carries: bool,
+    /// It takes a place of the budget.
+    pub(super) out: bool,
+}
+
 /// What the phases add up to. Hosts that left for good are only in `clean` and `failures`, which tell what was seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counters {
@@ -53,11 +64,12 @@ impl Counters {
         }
     }
 
-    /// Takes a host's phase in; `counts` is false for a host that left, `out` says whether it takes a place of the budget.
-    pub(super) fn set(&mut self, host: HostId, zone: &str, phase: &Phase, deadline: Option<Timestamp>, counts: bool, out: bool) {
+    /// Takes a host's phase in.
+    pub(super) fn set(&mut self, host: HostId, zone: &str, phase: &Phase, deadline: Option<Timestamp>, takes: Takes) {
+        let Takes { counts, carries, out } = takes;
         let Some(place) = self.place.get(&host).copied() else { return };
         put_place(&mut self.waiting, zone, place, counts && *phase == Phase::Waiting);
-        put_place(&mut self.carriers, zone, place, counts && phase.carried().is_some());
+        put_place(&mut self.carriers, zone, place, carries);
         put(&mut self.unsettled, place, counts && !phase.is_settled());
         if let Some(old) = self.deadline.remove(&host) {
             self.working.remove(&(old, host));

@@ -69,7 +69,7 @@ pub enum Phase {
     Failed {
         /// Why.
         why: String,
-        /// The transaction, where an undo of it can still be asked for.
+        /// The transaction, which an undo can still be asked for; absent where none had begun.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         txn: Option<TransactionId>,
     },
@@ -220,7 +220,7 @@ impl Phase {
                 return Next::Stay;
             }
             // It stands as the transaction left it, which nobody can tell from here.
-            Next::To(if undoing { Self::Failed { why: format!("the undo was refused: {why}"), txn: None } } else { phase(why) })
+            Next::To(if undoing { Self::Failed { why: format!("the undo was refused: {why}"), txn: self.txn() } } else { phase(why) })
         };
         let refused = |why| Self::Refused { why };
         match outcome {
@@ -239,7 +239,7 @@ impl Phase {
             Outcome::RolledBack { txn, why, paths_compared, differences } => {
                 Next::To(Self::RolledBack { txn: *txn, why: why.clone(), exact: differences.is_empty(), paths_compared: *paths_compared })
             }
-            Outcome::Failed { why } => Next::To(Self::Failed { why: why.clone(), txn: if undoing { None } else { self.txn() } }),
+            Outcome::Failed { why } => Next::To(Self::Failed { why: why.clone(), txn: self.txn() }),
             Outcome::Started { .. } | Outcome::Resolved { .. } | Outcome::Rehearsed { .. } => Next::Stay,
         }
     }

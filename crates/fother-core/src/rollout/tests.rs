@@ -334,6 +334,27 @@ fn an_undo_that_its_host_never_accepted_leaves_the_host_as_it_was() {
 }
 
 #[test]
+fn an_undo_that_expired_before_it_began_is_asked_for_again() {
+    let mut rollout = rollout(2, Share::Count(1), false);
+    rollout.set(host(0), Phase::Undoing { txn: txn(), at: Timestamp(1) });
+    rollout.go_back("asked", None);
+    rollout.report(host(0), Some(txn()), &Outcome::Refused { why: Refused::Expired { expires: Timestamp(2) } }, true, Timestamp(3));
+    assert_eq!(rollout.step(&Around::default(), Timestamp(3)), [Action::Undo(host(0), txn())]);
+}
+
+#[test]
+fn an_undo_that_failed_is_not_tried_for_ever_but_a_person_may_ask_again() {
+    let mut rollout = rollout(2, Share::Count(1), false);
+    rollout.set(host(0), Phase::Undoing { txn: txn(), at: Timestamp(1) });
+    rollout.go_back("asked", None);
+    rollout.report(host(0), Some(txn()), &Outcome::Failed { why: "killed".to_owned() }, true, Timestamp(3));
+    assert_eq!(rollout.step(&Around::default(), Timestamp(3)), [Action::Finish(End::RolledBack)], "it is named as failed");
+    rollout.end(&End::RolledBack, Timestamp(3));
+    rollout.go_back("asked again", None);
+    assert_eq!(rollout.step(&Around::default(), Timestamp(3)), [Action::Undo(host(0), txn())]);
+}
+
+#[test]
 fn a_retry_is_no_failure_until_it_is_the_last_and_a_canary_has_none() {
     let mut rollout = rollout(3, Share::Count(1), false);
     rollout.setup.strategy.retries = 1;
