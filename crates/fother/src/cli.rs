@@ -512,7 +512,10 @@ mod tests {
             assert!(!examples.is_empty(), "{path} --help shows no example");
             for example in examples {
                 let words = [" > ", " && ", " # "].iter().fold(example, |words, end| words.split(end).next().unwrap_or_default());
-                let words: Vec<&str> = std::iter::once("fother").chain(words.split_whitespace()).collect();
+                // What stands between quotes is one word.
+                let quoted = words.split('\'').enumerate();
+                let words = quoted.flat_map(|(at, part)| if at % 2 == 1 { vec![part] } else { part.split_whitespace().collect() });
+                let words: Vec<&str> = std::iter::once("fother").chain(words).collect();
                 assert!(Cli::try_parse_from(&words).is_ok(), "the example of {path} does not parse: {example}");
                 assert!(format!("fother {example}").starts_with(path), "the example of {path} is of another command: {example}");
                 seen += 1;
