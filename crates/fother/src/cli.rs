@@ -116,7 +116,7 @@ pub enum Command {
     #[command(subcommand, after_help = "Examples:\n  fother rollout ls\n  fother rollout watch")]
     Rollout(Rollout),
     /// Let nothing begin that has not begun, anywhere, from each host's next check-in on.
-    #[command(after_help = "Examples:\n  fother stop --all --reason 'the balancer is down'\n  fother resume --all")]
+    #[command(after_help = "Example:\n  fother stop --all --reason 'the balancer is down'\n\nIt holds until `fother resume --all`.")]
     Stop(Stop),
     /// Let transactions begin again after `fother stop`.
     #[command(after_help = "Example:\n  fother resume --all")]
