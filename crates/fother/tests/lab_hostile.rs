@@ -10,7 +10,7 @@ use fleet::{Fleet, QUICK_WAIT, Setup};
 use fother_core::{
     Digest,
     approval::{AUTHOR_NAMESPACE, NAMESPACE, Statement},
-    directive::{Directive, IndexPin, Order, Refused, SignedDirective, sign},
+    directive::{Directive, IndexPin, Order, SignedDirective, sign},
     id::{HostId, TransactionId},
     plan::{Cohort, CohortTree, Place, Plan},
     protocol::Outcome,
