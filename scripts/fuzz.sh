@@ -18,7 +18,7 @@ export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$target_dir/fuzz
 program=$(find "$CARGO_TARGET_DIR" -path '*/release/any' -type f | head -n 1)
 names=("$@")
 # How the list ends is a crash to libFuzzer, which would leave a file of it here.
-[ ${#names[@]} -gt 0 ] || mapfile -t names < <(FOTHER_FUZZ='' "$program" -artifact_prefix=/dev/null/ 2>/dev/null || true)
+[ ${#names[@]} -gt 0 ] || mapfile -t names < <(cd "$(mktemp -d)" && FOTHER_FUZZ='' "$program" 2>/dev/null || true)
 failed=()
 for name in "${names[@]}"; do
   corpus=fuzz/corpus/$name artifacts=fuzz/artifacts/$name
