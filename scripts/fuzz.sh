@@ -15,7 +15,7 @@ fi
 export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=$target_dir/fuzz
 # The crates forbid `unsafe`; the sanitizer of addresses would slow the run down and find nothing in them.
 "$tools/bin/cargo-fuzz" build --sanitizer none --fuzz-dir fuzz any
-program=$(find "$CARGO_TARGET_DIR" -path '*/release/any' -type f | head -n 1)
+program=$(realpath "$(find "$CARGO_TARGET_DIR" -path '*/release/any' -type f | head -n 1)")
 names=("$@")
 # How the list ends is a crash to libFuzzer, which would leave a file of it here.
 [ ${#names[@]} -gt 0 ] || mapfile -t names < <(cd "$(mktemp -d)" && FOTHER_FUZZ='' "$program" 2>/dev/null || true)
