@@ -67,6 +67,32 @@ pub struct Host {
     pub refusals: Vec<String>,
 }
 
+impl Host {
+    /// A host that has just enrolled and has told nothing yet.
+    #[must_use]
+    pub fn enrolled(hostname: String, labels: Labels, certificate: Digest, cosigner: String, observe: bool) -> Self {
+        Self {
+            hostname,
+            labels,
+            certificate,
+            cosigner,
+            observe,
+            inventory: None,
+            base: None,
+            packages: 0,
+            sequence: 0,
+            acknowledged: 0,
+            resolution: None,
+            lost: false,
+            retired: false,
+            rollout: None,
+            open: BTreeSet::new(),
+            apply_ms: Vec::new(),
+            refusals: Vec::new(),
+        }
+    }
+}
+
 /// Times of transactions kept per host.
 pub const HISTORY_KEPT: usize = 5;
 /// Refusals kept per host.
@@ -292,25 +318,7 @@ impl State {
                 if let Some(token) = self.tokens.get_mut(token) {
                     token.used = true;
                 }
-                let new = Host {
-                    hostname: hostname.clone(),
-                    labels: labels.clone(),
-                    certificate: *certificate,
-                    cosigner: cosigner.clone(),
-                    observe: *observe,
-                    inventory: None,
-                    base: None,
-                    packages: 0,
-                    sequence: 0,
-                    acknowledged: 0,
-                    resolution: None,
-                    lost: false,
-                    retired: false,
-                    rollout: None,
-                    open: BTreeSet::new(),
-                    apply_ms: Vec::new(),
-                    refusals: Vec::new(),
-                };
+                let new = Host::enrolled(hostname.clone(), labels.clone(), *certificate, cosigner.clone(), *observe);
                 self.hosts.insert(*host, new);
                 self.member(*host, true);
             }

@@ -94,25 +94,8 @@ fn fleet() -> State {
     let mut state = State::default();
     for role in ["web", "db", "replica"] {
         for n in 0..2 {
-            let host_of = Host {
-                hostname: role.to_owned(),
-                labels: Labels::from([("role".to_owned(), role.to_owned())]),
-                certificate: Digest([0; 32]),
-                cosigner: String::new(),
-                observe: false,
-                inventory: None,
-                base: None,
-                packages: 0,
-                sequence: 0,
-                acknowledged: 0,
-                resolution: None,
-                lost: false,
-                retired: false,
-                rollout: None,
-                open: BTreeSet::new(),
-                apply_ms: Vec::new(),
-                refusals: Vec::new(),
-            };
+            let labels = Labels::from([("role".to_owned(), role.to_owned())]);
+            let host_of = Host::enrolled(role.to_owned(), labels, Digest([0; 32]), String::new(), false);
             state.hosts.insert(host(role, n), host_of);
         }
         let cohorts = BTreeMap::from([(

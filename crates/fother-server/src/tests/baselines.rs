@@ -56,6 +56,24 @@ impl Bench {
         self.hosts.iter_mut().for_each(|host| drop((host.turn(&self.engine), host.turn(&self.engine))));
     }
 
+    /// As often as a small rollout needs.
+    fn rounds(&mut self) {
+        for _ in 0..5 {
+            reconcile::round(&self.engine).unwrap();
+            self.turn();
+        }
+    }
+
+    /// Plans, rehearses, approves and starts.
+    fn roll_out(&mut self) {
+        let made = self.engine.make_plan("uid:0", "web", &BTreeMap::new(), None).unwrap();
+        self.engine.rehearse("uid:0", made.plan, false).unwrap();
+        self.turn();
+        let (change, statement) = submitted(&self.engine, made.plan, &[]).unwrap();
+        self.engine.approve("uid:0", change, &signed(BERT, NAMESPACE, statement.as_bytes())).unwrap();
+        self.engine.start_rollout("uid:0", change, false).unwrap();
+    }
+
     fn left_out(&self) -> Vec<String> {
         let left = self.engine.baseline("uid:0", "web", None).unwrap();
         left.into_iter().map(|(source, why)| format!("{source}: {why}")).collect()
@@ -102,23 +120,12 @@ fn an_update_of_unknown_age_waits_but_not_in_an_emergency() {
 #[test]
 fn what_was_rolled_back_is_held_back_until_a_person_clears_it() {
     let mut bench = Bench::new("approvals = 1", "");
-    let made = bench.engine.make_plan("uid:0", "web", &BTreeMap::new(), None).unwrap();
-    bench.engine.rehearse("uid:0", made.plan, false).unwrap();
-    bench.turn();
-    let (change, statement) = submitted(&bench.engine, made.plan, &[]).unwrap();
-    bench.engine.approve("uid:0", change, &signed(BERT, NAMESPACE, statement.as_bytes())).unwrap();
-    bench.engine.start_rollout("uid:0", change, false).unwrap();
-    for _ in 0..5 {
-        reconcile::round(&bench.engine).unwrap();
-        bench.turn();
-    }
+    bench.roll_out();
+    bench.rounds();
     assert!(bench.left_out().is_empty());
     let rollout = *bench.engine.state().rollouts.keys().next().unwrap();
     bench.engine.rollback("uid:0", rollout).unwrap();
-    for _ in 0..5 {
-        reconcile::round(&bench.engine).unwrap();
-        bench.turn();
-    }
+    bench.rounds();
     assert!(matches!(bench.engine.state().rollouts[&rollout].hosts().values().next(), Some(Phase::RolledBack { .. })));
     let left = bench.left_out();
     assert!(left[0].starts_with("nginx: version 1.1 was rolled back (web0: asked)"), "{left:?}");
@@ -153,12 +160,7 @@ fn a_freeze_is_in_the_plan_and_the_statement_and_holds_what_was_approved_before_
 #[test]
 fn a_freeze_that_comes_later_holds_a_running_rollout() {
     let mut bench = Bench::new("approvals = 1", "");
-    let made = bench.engine.make_plan("uid:0", "web", &BTreeMap::new(), None).unwrap();
-    bench.engine.rehearse("uid:0", made.plan, false).unwrap();
-    bench.turn();
-    let (change, statement) = submitted(&bench.engine, made.plan, &[]).unwrap();
-    bench.engine.approve("uid:0", change, &signed(BERT, NAMESPACE, statement.as_bytes())).unwrap();
-    bench.engine.start_rollout("uid:0", change, false).unwrap();
+    bench.roll_out();
     let now = bench.engine.clock.now();
     let mut frozen = (*bench.engine.policy()).clone();
     let freeze = toml::from_str(&format!(
@@ -167,16 +169,10 @@ fn a_freeze_that_comes_later_holds_a_running_rollout() {
     ));
     frozen.freeze.insert("now".to_owned(), freeze.unwrap());
     bench.engine.set_policy(frozen);
-    for _ in 0..5 {
-        reconcile::round(&bench.engine).unwrap();
-        bench.turn();
-    }
+    bench.rounds();
     assert!(bench.hosts[0].done.is_empty(), "nothing was dispatched");
     bench.engine.set_policy(policy("approvals = 1", ""));
-    for _ in 0..5 {
-        reconcile::round(&bench.engine).unwrap();
-        bench.turn();
-    }
+    bench.rounds();
     assert_eq!(bench.hosts[0].done.values().copied().collect::<Vec<_>>(), [1]);
 }
 
@@ -193,27 +189,14 @@ fn only_those_count_whom_the_policy_names() {
 
 /// Everything up to a completed rollout.
 fn rolled_out(bench: &mut Bench) {
-    let made = bench.engine.make_plan("uid:0", "web", &BTreeMap::new(), None).unwrap();
-    bench.engine.rehearse("uid:0", made.plan, false).unwrap();
-    bench.turn();
-    let (change, statement) = submitted(&bench.engine, made.plan, &[]).unwrap();
-    bench.engine.approve("uid:0", change, &signed(BERT, NAMESPACE, statement.as_bytes())).unwrap();
-    bench.engine.start_rollout("uid:0", change, false).unwrap();
-    for _ in 0..5 {
-        reconcile::round(&bench.engine).unwrap();
-        bench.turn();
-    }
+    bench.roll_out();
+    bench.rounds();
 }
 
 #[test]
 fn what_was_sent_out_before_a_freeze_and_not_begun_is_held_too() {
     let mut bench = Bench::new("approvals = 1", "");
-    let made = bench.engine.make_plan("uid:0", "web", &BTreeMap::new(), None).unwrap();
-    bench.engine.rehearse("uid:0", made.plan, false).unwrap();
-    bench.turn();
-    let (change, statement) = submitted(&bench.engine, made.plan, &[]).unwrap();
-    bench.engine.approve("uid:0", change, &signed(BERT, NAMESPACE, statement.as_bytes())).unwrap();
-    bench.engine.start_rollout("uid:0", change, false).unwrap();
+    bench.roll_out();
     reconcile::round(&bench.engine).unwrap();
     assert_eq!(bench.engine.state().directives.values().filter(|issued| issued.order == "apply").count(), 1);
     let end = bench.engine.clock.now() + std::time::Duration::from_secs(86_400);
