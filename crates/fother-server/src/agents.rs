@@ -11,7 +11,7 @@ use axum::{
     body::{Body, Bytes},
     extract::{DefaultBodyLimit, Path, State as Held},
     http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::Response,
+    response::{IntoResponse as _, Response},
     routing::{get, post, put},
 };
 use fother_core::{
@@ -30,6 +30,8 @@ use std::{
 
 /// Largest enrolment request, in bytes.
 const ENROL_BYTES_MAX: usize = 64 << 10;
+/// A host that comes back after this many seconds or more, and has nothing else to ask, gives its connection up: its place is another's.
+const PARTED_S: u32 = 5;
 /// Kinds that an agent may send.
 const SENT: [&str; 3] = [kind::INVENTORY, kind::RESOLUTION, kind::REHEARSAL];
 /// Kinds that an agent may read.
@@ -80,14 +82,20 @@ pub(crate) fn admit(engine: &Engine, enrol: &Enrol) -> Result<Enrolled, Error> {
     })
 }
 
-async fn check_in(Held(engine): Shared, Extension(peer): Extension<Peer>, Json(report): Json<CheckIn>) -> Answer<Json<CheckInAnswer>> {
+async fn check_in(Held(engine): Shared, Extension(peer): Extension<Peer>, Json(report): Json<CheckIn>) -> Answer<Response> {
     let host = host_of(&engine, peer)?;
     bounded(&engine, host, 0)?;
     if let Err(refusal) = dispatch::same_time(report.clock, engine.clock.now()) {
         tracing::warn!(%host, "a check-in was refused: {refusal}");
         return Err(Error::from(refusal).into());
     }
-    blocking(move || take_check_in(&engine, host, &report)).await.map(Json)
+    let answer = blocking(move || take_check_in(&engine, host, &report)).await?;
+    let over = answer.next_check_in_s >= PARTED_S && answer.directives.is_empty() && !answer.wants_inventory;
+    let mut response = Json(answer).into_response();
+    if over {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
 }
 
 /// Takes a check-in: what it reports is stored before it is acknowledged; the same one again changes nothing.
