@@ -5,6 +5,7 @@
 //! | `resolve` | directive key | reads; writes only below the agent's own directory |
 //! | `rehearse` | directive key | a clone without network, limits of time, memory, processes |
 //! | `apply` | directive key **and** enough people in `/etc/fother/trust.toml` over the same plan, host and window | allowed origins, no removals or downgrades unless the trust file says so |
+//! | `apply` under a standing approval | directive key **and** enough people in the trust file over a [`crate::standing::Standing`] that names this host, and the word of a named host for the rehearsal | only where the trust file permits standing approvals; newer versions of installed packages of the signed classes and origins; the signed window |
 //! | `undo` | directive key, and the approvals of the transaction it undoes, until their undo deadline | only what that transaction wrote |
 //!
 //! What is not in this table is refused.
@@ -56,6 +57,9 @@ pub enum Order {
         place: Place,
         /// Where it breaks, look for the smallest failing set.
         bisect: bool,
+        /// Vouch for the report: a standing approval takes no other. Agents that do not know it refuse the order.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        attest: bool,
     },
     /// Carry out this cohort's transaction.
     Apply {
@@ -69,12 +73,15 @@ pub enum Order {
         place: Place,
         /// The rehearsal of your cohort.
         rehearsal: Digest,
-        /// The [`crate::approval::Statement`] that people signed.
+        /// The [`crate::approval::Statement`] that people signed, or with `standing` the [`crate::standing::Standing`].
         statement: Digest,
         /// The author's SSH signature over the statement, armored; it never counts as an approval.
         author: String,
         /// The approvers' SSH signatures over the statement, armored.
         approvals: Vec<String>,
+        /// People signed a standing approval, not this plan. Agents that do not know it refuse the order.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        standing: bool,
     },
     /// Undo a transaction of yours.
     Undo {

@@ -159,6 +159,7 @@ fn apply_order(state: &State, rollout: &Rollout, host: HostId, txn: TransactionI
         statement: change.statement,
         author: change.author_signature.clone(),
         approvals: change.approvals.values().cloned().collect(),
+        standing: change.standing.is_some(),
     })
 }
 

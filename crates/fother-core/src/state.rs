@@ -11,10 +11,14 @@ use crate::{
     protocol::{Outcome, Report},
     rehearsal::Verdict,
     rollout::{Around, Out, Rollout, Why},
+    schedule::Known,
+    standing::Stood,
 };
 use imbl::{OrdMap, OrdSet};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+
+mod schedules;
 
 /// An enrolment token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -54,6 +58,8 @@ pub struct Host {
     pub acknowledged: u64,
     /// Newest resolution with its base.
     pub resolution: Option<(Digest, Digest)>,
+    /// When it was told.
+    pub resolved: Timestamp,
     /// Not heard of.
     pub lost: bool,
     /// Left for good.
@@ -86,6 +92,7 @@ impl Host {
             sequence: 0,
             acknowledged: 0,
             resolution: None,
+            resolved: Timestamp(0),
             lost: false,
             retired: false,
             rollout: None,
@@ -249,6 +256,10 @@ pub struct State {
     pub policy: Option<Digest>,
     /// Looser policies that wait for approval, by the digest of the policy.
     pub proposals: BTreeMap<Digest, Proposal>,
+    /// Standing approvals, by their digest.
+    pub standings: BTreeMap<Digest, Stood>,
+    /// Schedules of the policy, and what became of their last moment.
+    pub schedules: BTreeMap<String, Known>,
     /// Archives.
     pub archives: BTreeMap<String, ArchiveState>,
     /// Hosts that are not heard of and did not leave.
@@ -315,6 +326,20 @@ impl State {
             Data::ExceptionExpired { exception, expires, .. } => {
                 self.expired.insert((exception.clone(), *expires));
             }
+            Data::StandingSubmitted { .. } | Data::StandingApproved { .. } | Data::StandingRevoked { .. } | Data::ChangeCovered { .. } => {
+                self.fold_standing(&event.data, event.at)
+            }
+            Data::ScheduleSet { .. }
+            | Data::ScheduleRemoved { .. }
+            | Data::ScheduleDue { .. }
+            | Data::ScheduleAsked { .. }
+            | Data::ScheduleDrafted { .. }
+            | Data::ScheduleRehearsing { .. }
+            | Data::ScheduleWaits { .. }
+            | Data::ScheduleEnded { .. }
+            | Data::ScheduleDeferred { .. }
+            | Data::NoticeGiven { .. }
+            | Data::NoticeTold { .. } => self.fold_schedule(&event.data, event.at),
             Data::FleetStopped { reason } => self.stopped = Some(reason.clone()),
             Data::FleetResumed {} => self.stopped = None,
         }
@@ -505,7 +530,7 @@ impl State {
             crate::predict::remember(&mut host.apply_ms, *apply_ms);
         }
         if let Outcome::Resolved { resolution, base } = &report.outcome {
-            host.resolution = Some((*resolution, *base));
+            (host.resolution, host.resolved) = (Some((*resolution, *base)), at);
         }
         let Some(directive) = report.directive else { return };
         let Some(issued) = self.directives.get(&directive).filter(|issued| issued.host == id) else { return };
@@ -564,6 +589,7 @@ impl State {
                     needed: self.plans.get(plan).map_or(u32::MAX, |plan| plan.approvals),
                     rejected: None,
                     rollout: None,
+                    standing: None,
                 };
                 self.changes.insert(*change, new);
             }

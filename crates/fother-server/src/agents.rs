@@ -35,7 +35,7 @@ const PARTED_S: u32 = 5;
 /// Kinds that an agent may send.
 const SENT: [&str; 3] = [kind::INVENTORY, kind::RESOLUTION, kind::REHEARSAL];
 /// Kinds that an agent may read.
-const READ: [&str; 4] = [kind::COHORT, kind::PLAN, kind::REHEARSAL, kind::STATEMENT];
+const READ: [&str; 5] = [kind::COHORT, kind::PLAN, kind::REHEARSAL, kind::STANDING, kind::STATEMENT];
 
 /// SHA-256 of the certificate on the other side of this connection, if it showed one that our CA issued.
 #[derive(Clone, Copy, Debug)]

@@ -43,6 +43,7 @@ pub(crate) mod kind {
     pub(crate) const POLICY_STATEMENT: &str = "policy-statement";
     pub(crate) const REHEARSAL: &str = "rehearsal";
     pub(crate) const RESOLUTION: &str = "resolution";
+    pub(crate) const STANDING: &str = "standing";
     pub(crate) const STATEMENT: &str = "statement";
 }
 

@@ -15,6 +15,7 @@ mod explain;
 mod fleet;
 mod forecasts;
 mod heard;
+mod hook;
 mod identity;
 mod orders;
 mod page;
@@ -22,8 +23,10 @@ mod policies;
 mod problem;
 mod ranking;
 mod reconcile;
+mod schedules;
 mod serve;
 mod sole;
+mod standings;
 #[cfg(test)]
 mod tests;
 mod witnesses;
@@ -36,7 +39,9 @@ pub use fother_core::dispatch::JUMP_MAX;
 pub use identity::{Identity, LOG_ORIGIN, SERVER_NAME};
 pub use orders::{DIRECTIVE_LIFE, LOST_AFTER};
 pub use policies::{Became, InForce, Proposed, Wanted};
+pub use schedules::Scheduled;
 pub use sole::unserved;
+pub use standings::StandingView;
 
 use engine::Engine;
 use fother_core::{approval::Trust, policy::Policy};
@@ -72,6 +77,8 @@ pub struct ServerOptions {
     pub agent_names: Vec<String>,
     /// The advisory database that questions to the fleet are answered from; need not be there yet.
     pub advisories: PathBuf,
+    /// Directory of root-owned hooks, such as `notice`; need not be there.
+    pub hooks: PathBuf,
     /// The status page; loopback only.
     pub web_listener: Option<TcpListener>,
 }
@@ -105,6 +112,10 @@ pub fn run_with(options: ServerOptions, archives: Box<dyn Archives>, shutdown: i
         let (engine, stop) = (Arc::clone(&engine), Arc::clone(&stop));
         std::thread::spawn(move || reconcile::run(&engine, &woken, &stop))
     };
+    let scheduler = {
+        let (engine, stop, hooks) = (Arc::clone(&engine), Arc::clone(&stop), options.hooks);
+        std::thread::spawn(move || schedules::run(&engine, &hooks, &stop))
+    };
     let served = runtime.block_on(async {
         let tls = serve::tls(&engine, &options.agent_names)?;
         let agents = listener(options.agent_listener)?;
@@ -124,6 +135,7 @@ pub fn run_with(options: ServerOptions, archives: Box<dyn Archives>, shutdown: i
     stop.store(true, Ordering::Relaxed);
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     let _ = reconciler.join();
+    let _ = scheduler.join();
     let _ = std::fs::remove_file(options.run_dir.join(SOCKET));
     served
 }

@@ -4,6 +4,7 @@ mod compare;
 mod feeds;
 mod fleet;
 mod policy;
+mod schedule;
 #[cfg(feature = "sim")]
 mod sim;
 
@@ -11,6 +12,7 @@ pub use compare::{Diff, Reconcile};
 pub use feeds::Feeds;
 pub use fleet::{Archive, Change, Host, Log, Plan, Resume, Rollout, Stop};
 pub use policy::{Policy, Window};
+pub use schedule::{Schedule, Standing};
 #[cfg(feature = "sim")]
 pub use sim::Sim;
 
@@ -95,6 +97,18 @@ pub enum Command {
     /// Maintenance windows: when they open.
     #[command(subcommand, after_help = "Examples:\n  fother window show sunday-night --next 10\n  fother window ls")]
     Window(Window),
+    /// Schedules: plans that draft themselves, and when they are rolled out.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  fother schedule ls\n  fother schedule defer web-weekly --by 2d --reason 'a launch' --key ~/.ssh/id_ed25519"
+    )]
+    Schedule(Schedule),
+    /// Standing approvals: signed once, they cover what schedules draft and rehearse.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  fother standing draft web --name web-security --class security --packages 20 --days 60 --key author.key > draft.json\n  fother standing submit draft.json --key author.key\n  fother standing ls"
+    )]
+    Standing(Standing),
     /// Plans: exact, pinned by digest.
     #[command(subcommand, after_help = "Examples:\n  fother plan new web\n  fother plan show 1f0c")]
     Plan(Plan),

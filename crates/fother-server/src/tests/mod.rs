@@ -9,3 +9,4 @@ mod kill;
 mod lifecycle;
 mod policies;
 mod ranking;
+mod schedules;
