@@ -82,12 +82,10 @@ impl CohortTree {
         Self { root: merkle::root(&leaves), size: leaves.len() as u64 }
     }
 
-    /// Where the tree over `cohorts` holds `cohort`; nothing where it does not.
+    /// Where the tree over `cohorts` holds `cohort`; nothing where it does not. Whoever asks more than once asks [`Places`].
     #[must_use]
     pub fn place(cohorts: &BTreeSet<Digest>, cohort: &Digest) -> Option<Place> {
-        let leaves: Vec<Digest> = cohorts.iter().copied().collect();
-        let index = leaves.binary_search(cohort).ok()?;
-        Some(Place { index: index as u64, proof: merkle::prove(&leaves, index)? })
+        Places::over(cohorts.iter().copied()).place(cohort)
     }
 
     /// Whether `place` proves that this tree holds `cohort`. The caller has hashed the cohort's bytes under the kind `cohort`,
@@ -95,6 +93,41 @@ impl CohortTree {
     #[must_use]
     pub fn holds(&self, cohort: &Digest, place: &Place) -> bool {
         merkle::verify(&self.root, cohort, place.index, self.size, &place.proof)
+    }
+}
+
+/// The tree over a plan's cohorts with all its nodes, to find many places in it: hashed once, each place costs its proof.
+#[derive(Clone, Debug)]
+pub struct Places {
+    cohorts: Vec<Digest>,
+    /// Hashes of the perfect subtrees, by level.
+    nodes: Vec<Vec<Digest>>,
+}
+
+impl Places {
+    /// The tree over these cohorts, which come sorted.
+    #[must_use]
+    pub fn over(cohorts: impl IntoIterator<Item = Digest>) -> Self {
+        let (cohorts, mut nodes, mut tree) = (cohorts.into_iter().collect::<Vec<_>>(), Vec::new(), merkle::Tree::default());
+        for cohort in &cohorts {
+            tree.append_with(*cohort, |level, _, node| {
+                let level = level as usize;
+                nodes.resize_with(nodes.len().max(level + 1), Vec::new);
+                nodes[level].push(*node);
+            });
+        }
+        Self { cohorts, nodes }
+    }
+
+    /// Where the tree holds `cohort`; nothing where it does not.
+    #[must_use]
+    pub fn place(&self, cohort: &Digest) -> Option<Place> {
+        let index = self.cohorts.binary_search(cohort).ok()? as u64;
+        let node = |level: u32, index: u64| {
+            let index = usize::try_from(index).unwrap_or(usize::MAX);
+            self.nodes.get(level as usize).and_then(|nodes| nodes.get(index)).copied().ok_or(())
+        };
+        Some(Place { index, proof: merkle::prove_from(index, self.cohorts.len() as u64, node).ok()? })
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     rehearsal::Verdict,
     rollout::{Around, Out, Rollout, Why},
 };
+use imbl::{OrdMap, OrdSet};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -61,6 +62,8 @@ pub struct Host {
     pub rollout: Option<RolloutId>,
     /// Its directives without a final outcome; of one transaction the newest only.
     pub open: BTreeSet<DirectiveId>,
+    /// Its other directives that are still known, oldest first, at most [`DIRECTIVES_KEPT`].
+    pub closed: Vec<DirectiveId>,
     /// How long its last transactions took, in ms, newest last, at most [`HISTORY_KEPT`].
     pub apply_ms: Vec<u64>,
     /// Refusals that it reported, newest last, at most [`REFUSALS_KEPT`].
@@ -87,14 +90,33 @@ impl Host {
             retired: false,
             rollout: None,
             open: BTreeSet::new(),
+            closed: Vec::new(),
             apply_ms: Vec::new(),
             refusals: Vec::new(),
         }
     }
 }
 
+impl Host {
+    /// Directives that `is_done` is true of are open no more, and the oldest of those that are not are forgotten.
+    fn close(&mut self, directives: &mut OrdMap<DirectiveId, Issued>, is_done: impl Fn(&DirectiveId, &Issued) -> bool) {
+        let done = |id: &DirectiveId| directives.get(id).is_none_or(|issued| is_done(id, issued));
+        let closed: Vec<DirectiveId> = self.open.iter().filter(|id| done(id)).copied().collect();
+        for id in closed {
+            self.open.remove(&id);
+            self.closed.push(id);
+        }
+        let extra = self.closed.len().saturating_sub(DIRECTIVES_KEPT);
+        for id in self.closed.drain(..extra) {
+            directives.remove(&id);
+        }
+    }
+}
+
 /// Times of transactions kept per host.
 pub const HISTORY_KEPT: usize = 5;
+/// Directives without further work that are kept per host: a late report may still speak of one. The log keeps all.
+pub const DIRECTIVES_KEPT: usize = 16;
 /// Refusals kept per host.
 pub const REFUSALS_KEPT: usize = 16;
 
@@ -154,14 +176,17 @@ pub struct CohortState {
 }
 
 /// A plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PlanState {
     /// Group.
     pub group: String,
     /// Number of hosts that it was made for.
     pub hosts: u32,
     /// Cohorts.
-    pub cohorts: BTreeMap<Digest, CohortState>,
+    pub cohorts: OrdMap<Digest, CohortState>,
+    /// The cohort of each member.
+    #[serde(skip)]
+    pub cohort_of: OrdMap<HostId, Digest>,
     /// Distinct approvers needed.
     pub approvals: u32,
     /// Updates left out.
@@ -205,17 +230,17 @@ pub struct State {
     /// Time of the last event.
     pub head: Timestamp,
     /// Tokens.
-    pub tokens: BTreeMap<TokenId, Token>,
+    pub tokens: OrdMap<TokenId, Token>,
     /// Hosts.
-    pub hosts: BTreeMap<HostId, Host>,
+    pub hosts: OrdMap<HostId, Host>,
     /// Directives.
-    pub directives: BTreeMap<DirectiveId, Issued>,
+    pub directives: OrdMap<DirectiveId, Issued>,
     /// Plans.
-    pub plans: BTreeMap<Digest, PlanState>,
+    pub plans: OrdMap<Digest, PlanState>,
     /// Changes.
-    pub changes: BTreeMap<ChangeId, Change>,
+    pub changes: OrdMap<ChangeId, Change>,
     /// Rollouts.
-    pub rollouts: BTreeMap<RolloutId, Rollout>,
+    pub rollouts: OrdMap<RolloutId, Rollout>,
     /// Updates that may be planned again although they were rolled back: group, source package, version.
     pub cleared: BTreeSet<(String, String, String)>,
     /// Exceptions whose end was said, with that end: a longer one of the same name ends anew.
@@ -227,11 +252,17 @@ pub struct State {
     /// Archives.
     pub archives: BTreeMap<String, ArchiveState>,
     /// Hosts that are not heard of and did not leave.
-    pub lost: BTreeSet<HostId>,
+    pub lost: OrdSet<HostId>,
     /// Rollouts that run, or that still keep a host out of service.
     pub active: BTreeSet<RolloutId>,
     /// Why nothing new may begin anywhere, if a person said so.
     pub stopped: Option<String>,
+    /// Hosts of which a directive is open.
+    #[serde(skip)]
+    pub asked: usize,
+    /// Hosts that did not leave, by the digest of their certificate.
+    #[serde(skip)]
+    pub certificates: OrdMap<Digest, HostId>,
 }
 
 impl State {
@@ -319,6 +350,7 @@ impl State {
                     token.used = true;
                 }
                 let new = Host::enrolled(hostname.clone(), labels.clone(), *certificate, cosigner.clone(), *observe);
+                self.certificates.insert(*certificate, *host);
                 self.hosts.insert(*host, new);
                 self.member(*host, true);
             }
@@ -354,12 +386,15 @@ impl State {
         self.lost.remove(&id);
         let Some(host) = self.hosts.get_mut(&id).filter(|host| !host.retired) else { return };
         host.retired = true;
+        self.certificates.remove(&host.certificate);
         self.member(id, false);
         // Those that have ended, too: one of them may be put back later.
         let with: Vec<RolloutId> =
             self.rollouts.values().filter(|rollout| rollout.hosts().contains_key(&id)).map(|rollout| rollout.id).collect();
         for rollout in with {
-            self.rollouts.entry(rollout).and_modify(|rollout| rollout.retire(id));
+            if let Some(rollout) = self.rollouts.get_mut(&rollout) {
+                rollout.retire(id);
+            }
             self.settle(rollout);
         }
     }
@@ -413,8 +448,8 @@ impl State {
         let mut before = None;
         if let Some(host) = self.hosts.get_mut(id) {
             host.sequence = host.sequence.max(*sequence);
-            let directives = &self.directives;
-            host.open.retain(|other| directives.get(other).is_some_and(|other| !other.is_done(&issued, at)));
+            self.asked += usize::from(host.open.is_empty());
+            host.close(&mut self.directives, |_, other| other.is_done(&issued, at));
             host.open.insert(*directive);
             if rollout.is_some() {
                 before = host.rollout.filter(|before| Some(*before) != *rollout);
@@ -426,7 +461,9 @@ impl State {
                 before.release(*id);
             }
             before.into_iter().for_each(|before| self.settle(before));
-            self.rollouts.entry(rollout).and_modify(|rollout| rollout.issued(*id, order, txn, at));
+            if let Some(rollout) = self.rollouts.get_mut(&rollout) {
+                rollout.issued(*id, order, txn, at);
+            }
             self.settle(rollout);
         }
         self.directives.insert(*directive, issued);
@@ -475,14 +512,18 @@ impl State {
         let newest = !host.open.iter().filter_map(|other| self.directives.get(other)).any(|other| other.renews(issued));
         let (rollout, txn) = (issued.rollout, issued.txn);
         if report.outcome.is_final() && !matches!(report.outcome, Outcome::Refused { why: Refused::Replayed { .. } }) {
-            host.open.remove(&directive);
             if let Some(issued) = self.directives.get_mut(&directive) {
                 issued.ended(&report.outcome);
                 fold_rehearsal(&mut self.plans, issued, &report.outcome);
             }
+            let asked = !host.open.is_empty();
+            host.close(&mut self.directives, |id, _| *id == directive);
+            self.asked = self.asked.saturating_sub(usize::from(asked && host.open.is_empty()));
         }
         if let Some(rollout) = rollout {
-            self.rollouts.entry(rollout).and_modify(|rollout| rollout.report(id, txn, &report.outcome, newest, at));
+            if let Some(rollout) = self.rollouts.get_mut(&rollout) {
+                rollout.report(id, txn, &report.outcome, newest, at);
+            }
             self.settle(rollout);
         }
     }
@@ -493,7 +534,8 @@ impl State {
                 let new = PlanState {
                     group: group.clone(),
                     hosts: *hosts,
-                    cohorts: BTreeMap::new(),
+                    cohorts: OrdMap::new(),
+                    cohort_of: OrdMap::new(),
                     approvals: *approvals,
                     excluded: excluded.clone(),
                     emergency: emergency.clone(),
@@ -505,6 +547,7 @@ impl State {
             Data::PlanMembers { plan, cohorts } => {
                 if let Some(plan) = self.plans.get_mut(plan) {
                     for (cohort, hosts) in cohorts {
+                        plan.cohort_of.extend(hosts.iter().map(|host| (*host, *cohort)));
                         plan.cohorts.entry(*cohort).or_default().hosts.extend(hosts);
                     }
                 }
@@ -577,8 +620,9 @@ impl State {
             Data::HostWithdrawn { host, txn, .. } => {
                 rollout.withdraw(*host, *txn);
                 if let Some(host) = self.hosts.get_mut(host) {
-                    let directives = &self.directives;
-                    host.open.retain(|other| directives.get(other).is_some_and(|other| other.txn != Some(*txn)));
+                    let asked = !host.open.is_empty();
+                    host.close(&mut self.directives, |_, issued| issued.txn == Some(*txn));
+                    self.asked = self.asked.saturating_sub(usize::from(asked && host.open.is_empty()));
                 }
             }
             Data::HostSkipped { host, reason, .. } => rollout.skip(*host, reason),
@@ -596,7 +640,7 @@ fn is_member(select: &str, host: &Host) -> bool {
 }
 
 /// Members of a group by zone, without those that left.
-pub(crate) fn zone_sizes(hosts: &BTreeMap<HostId, Host>, select: &str) -> BTreeMap<String, u32> {
+pub(crate) fn zone_sizes(hosts: &OrdMap<HostId, Host>, select: &str) -> BTreeMap<String, u32> {
     let (mut sizes, mut known) = (BTreeMap::new(), BTreeMap::new());
     for host in hosts.values().filter(|host| !host.retired) {
         if *known.entry(&host.labels).or_insert_with(|| is_member(select, host)) {
@@ -610,7 +654,7 @@ fn zone(host: &Host) -> &str {
     host.labels.get("zone").map(String::as_str).unwrap_or_default()
 }
 
-fn fold_rehearsal(plans: &mut BTreeMap<Digest, PlanState>, issued: &Issued, outcome: &Outcome) {
+fn fold_rehearsal(plans: &mut OrdMap<Digest, PlanState>, issued: &Issued, outcome: &Outcome) {
     if issued.order == "rehearse"
         && let Outcome::Rehearsed { rehearsal, verdict, failing } = outcome
         && let Some(cohort) = issued.plan.and_then(|plan| plans.get_mut(&plan)).and_then(|plan| plan.cohorts.get_mut(&issued.cohort?))

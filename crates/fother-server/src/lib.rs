@@ -14,6 +14,7 @@ mod error;
 mod explain;
 mod fleet;
 mod forecasts;
+mod heard;
 mod identity;
 mod orders;
 mod page;

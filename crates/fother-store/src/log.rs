@@ -1,6 +1,9 @@
 //! The append-only event log and its Merkle tree. Touches the database.
 
-use crate::{AppendError, Error, LOG_LEASE, Store, database::{Node, Swap}};
+use crate::{
+    AppendError, Error, LOG_LEASE, Store,
+    database::{Node, Swap},
+};
 use fother_core::{
     Digest,
     checkpoint::{Note, VerifierKey},

@@ -132,7 +132,8 @@ impl Database for Sqlite {
     }
 
     fn checkpoints(&self, sizes: &[u64]) -> Result<Vec<Option<String>>, Error> {
-        let find = |size: &u64| self.row("read a checkpoint", "SELECT note FROM checkpoint WHERE size = ?", [int(*size)?], |row| row.get(0));
+        let find =
+            |size: &u64| self.row("read a checkpoint", "SELECT note FROM checkpoint WHERE size = ?", [int(*size)?], |row| row.get(0));
         sizes.iter().map(find).collect()
     }
 
