@@ -295,6 +295,32 @@ mod tests {
     }
 
     #[test]
+    fn orders_without_a_standing_approval_are_written_and_read_as_before() {
+        let (plan, cohort) = (Digest([1; 32]), Digest([2; 32]));
+        let place = Place { index: 0, proof: Vec::new() };
+        let text = serde_json::to_string(&Order::Rehearse { plan, cohort, place: place.clone(), bisect: true, attest: false }).unwrap();
+        assert!(!text.contains("attest"), "{text}");
+        let order = |standing| Order::Apply {
+            txn: TransactionId::new(1, [1; 10]),
+            plan,
+            cohort,
+            place: place.clone(),
+            rehearsal: plan,
+            statement: plan,
+            author: String::new(),
+            approvals: Vec::new(),
+            standing,
+        };
+        let text = serde_json::to_string(&order(false)).unwrap();
+        assert!(!text.contains("standing"), "{text}");
+        assert_eq!(serde_json::from_str::<Order>(&text).unwrap(), order(false));
+        assert!(
+            serde_json::to_string(&order(true)).unwrap().contains("\"standing\":true"),
+            "an agent of before refuses what it does not know"
+        );
+    }
+
+    #[test]
     fn altered_foreign_replayed_expired_unknown_and_early_ones_are_each_refused() {
         let (key, intake, directive) = setting();
         let now = Timestamp(1_500_000);

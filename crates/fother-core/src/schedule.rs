@@ -262,6 +262,7 @@ pub fn step(policy: &Policy, state: &State, name: &str, now: Timestamp) -> Step 
         return Step::Set;
     };
     if !is_rolling_out(state, known)
+        && !is_promised(state, known)
         && let Some((occurrence, missed)) = schedule.due(known.since, now)
     {
         return Step::Begin { occurrence, missed };
@@ -278,6 +279,19 @@ pub fn is_rolling_out(state: &State, known: &Known) -> bool {
     let change = known.run.as_ref().and_then(|run| run.change).and_then(|id| state.changes.get(&id));
     let rollout = change.and_then(|change| change.rollout).and_then(|id| state.rollouts.get(&id));
     rollout.is_some_and(|rollout| rollout.ended.is_none())
+}
+
+/// Whether a schedule's last plan is covered and has not begun.
+#[must_use]
+pub fn is_waiting(state: &State, run: &Run) -> bool {
+    let change = run.change.and_then(|id| state.changes.get(&id));
+    run.stage == Stage::Covered && change.is_some_and(|change| change.rollout.is_none() && change.rejected.is_none())
+}
+
+/// Whether owners have notice of a schedule's last plan, or put it off: the next moment waits until it has begun. Else a schedule that comes
+/// more often than its window, or sooner than its notice, would take back for ever what it promised.
+fn is_promised(state: &State, known: &Known) -> bool {
+    known.run.as_ref().is_some_and(|run| is_waiting(state, run) && (run.notice.is_some() || !run.deferred.is_empty()))
 }
 
 fn next(policy: &Policy, state: &State, group: &str, run: &Run, now: Timestamp) -> Step {

@@ -51,6 +51,8 @@ pub(crate) struct Memory {
     /// Not before.
     retry: BTreeMap<String, Timestamp>,
     standings: BTreeMap<Digest, Arc<Standing>>,
+    /// Neither policy nor log hold a schedule, as last looked: the state is left alone.
+    none: bool,
 }
 
 /// Works until `stop` is set.
@@ -66,8 +68,14 @@ pub(crate) fn run(engine: &Arc<Engine>, hooks: &Path, stop: &AtomicBool) {
 
 /// One round over all schedules; one that fails is tried again later and stops no other.
 pub(crate) fn round(engine: &Engine, hooks: &Path, memory: &mut Memory) {
-    let (policy, state) = (engine.policy(), engine.state());
+    let policy = engine.policy();
+    if policy.schedule.is_empty() && memory.none {
+        return;
+    }
+    let state = engine.state();
+    memory.none = policy.schedule.is_empty() && state.schedules.is_empty();
     let names: BTreeSet<String> = policy.schedule.keys().chain(state.schedules.keys()).cloned().collect();
+    drop(state);
     for name in names {
         for _ in 0..STEPS_MAX {
             if memory.retry.get(&name).is_some_and(|then| engine.clock.now() < *then) {

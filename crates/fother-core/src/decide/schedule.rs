@@ -6,7 +6,7 @@ use crate::{
     approval::Trust,
     event::Data,
     policy::{Policy, Schedule},
-    schedule::{DEFER_NAMESPACE, Deferral, Known, Run, Stage, is_rolling_out},
+    schedule::{DEFER_NAMESPACE, Deferral, Known, Run, is_rolling_out, is_waiting},
     state::State,
 };
 use std::time::Duration;
@@ -110,9 +110,7 @@ pub fn defer_schedule(
 /// The run of a schedule that is covered and has not begun.
 #[must_use]
 pub fn waiting<'a>(state: &State, known: &'a Known) -> Option<&'a Run> {
-    let run = known.run.as_ref().filter(|run| run.stage == Stage::Covered)?;
-    let change = run.change.and_then(|id| state.changes.get(&id))?;
-    (change.rollout.is_none() && change.rejected.is_none()).then_some(run)
+    known.run.as_ref().filter(|run| is_waiting(state, run))
 }
 
 fn within(

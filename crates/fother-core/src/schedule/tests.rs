@@ -160,3 +160,59 @@ fn calendar_and_signed_openings_meet() {
     assert_eq!(both_open(&[one], &[cut], at("2026-11-01T00:00:00Z"), until), [cut]);
     assert!(both_open(&[], &[], at("2026-11-01T00:00:00Z"), until)[0].last_start == until);
 }
+
+/// A log up to a covered plan, and what comes on top.
+fn after(more: Vec<Data>) -> State {
+    let (digest, change) = (Digest([1; 32]), ChangeId::new(1, [1; 10]));
+    let begin = at("2026-11-03T08:00:00Z");
+    let schedule = || "weekly".to_owned();
+    let mut all = vec![
+        Data::ScheduleSet {
+            schedule: schedule(),
+            group: "web".to_owned(),
+            at: "FREQ=DAILY;BYHOUR=9".to_owned(),
+            timezone: "UTC".to_owned(),
+        },
+        Data::StandingSubmitted {
+            standing: digest,
+            name: "web".to_owned(),
+            group: "web".to_owned(),
+            hosts: 1,
+            author: "ann".to_owned(),
+            signature: String::new(),
+            from: begin,
+            expires: begin + HOUR * 2_000,
+            needed: 1,
+            approvers: BTreeSet::new(),
+        },
+        Data::ScheduleDue { schedule: schedule(), occurrence: begin + HOUR, missed: 0, asked: false },
+        Data::ChangeCovered { change, plan: digest, standing: digest, schedule: schedule(), occurrence: begin + HOUR },
+    ];
+    all.extend(more);
+    let mut state = State::default();
+    for (seq, data) in (0_u64..).zip(all) {
+        state.fold(&Event { v: 1, seq, at: begin + HOUR * u32::try_from(seq).unwrap(), actor: "server".to_owned(), data });
+    }
+    state
+}
+
+#[test]
+fn what_owners_have_notice_of_is_not_taken_back_by_the_next_moment() {
+    let policy = policy("FREQ=DAILY;BYHOUR=9", "UTC");
+    let (change, next) = (ChangeId::new(1, [1; 10]), at("2026-11-04T09:00:00Z"));
+    assert_eq!(
+        step(&policy, &after(Vec::new()), "weekly", next),
+        Step::Begin { occurrence: next, missed: 0 },
+        "nobody was promised anything"
+    );
+    let notice = Data::NoticeGiven {
+        schedule: "weekly".to_owned(),
+        occurrence: at("2026-11-03T09:00:00Z"),
+        change,
+        opens: at("2026-11-08T01:00:00Z"),
+        owners: BTreeSet::new(),
+    };
+    assert_eq!(step(&policy, &after(vec![notice.clone()]), "weekly", next), Step::Lead(change));
+    let rejected = Data::ChangeRejected { change, reason: "no".to_owned() };
+    assert_eq!(step(&policy, &after(vec![notice, rejected]), "weekly", next), Step::Begin { occurrence: next, missed: 0 });
+}

@@ -5,7 +5,7 @@ use crate::{
     Timestamp,
     change::Change,
     event::Data,
-    schedule::{Deferred, Known, Notice, Run, Stage},
+    schedule::{Deferred, End, Known, Notice, Run, Stage},
     standing::Stood,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -98,7 +98,12 @@ impl State {
             }
             Data::ScheduleRehearsing { schedule, attempt, .. } => self.stage(schedule, Stage::Rehearsing { attempt: *attempt }, at),
             Data::ScheduleWaits { schedule, why, .. } => self.stage(schedule, Stage::Waits { why: why.clone() }, at),
-            Data::ScheduleEnded { schedule, end, .. } => self.stage(schedule, Stage::Ended { end: end.clone() }, at),
+            Data::ScheduleEnded { schedule, end, .. } => {
+                if let (Some(run), End::NothingToDo { silent, .. }) = (self.run_of(schedule), end) {
+                    run.silent = silent.iter().copied().collect();
+                }
+                self.stage(schedule, Stage::Ended { end: end.clone() }, at);
+            }
             Data::ScheduleDeferred { schedule, until, reason, person, .. } => {
                 if let Some(run) = self.run_of(schedule) {
                     run.deferred.push(Deferred { until: *until, reason: reason.clone(), person: person.clone(), at });

@@ -6,6 +6,8 @@ use fother_core::{
     Timestamp,
     advisory::Day,
     decide,
+    event::Data,
+    id::RolloutId,
     policy::Schedule,
     rank::Asset,
     schedule::{self, Deferral, Known},
@@ -26,8 +28,10 @@ pub struct Scheduled {
     pub next: Option<Timestamp>,
     /// When the rollout begins that is covered and waits.
     pub opens: Option<Timestamp>,
-    /// How that stands with its rollout.
-    pub rollout: Option<fother_core::id::RolloutId>,
+    /// Its rollout.
+    pub rollout: Option<RolloutId>,
+    /// Why a person said no.
+    pub rejected: Option<String>,
     /// Until when an owner may put it off, and what sets that.
     pub defer_until: Option<(Timestamp, String)>,
 }
@@ -52,6 +56,7 @@ impl Engine {
             let view = Scheduled {
                 next: schedule.next(now),
                 rollout: change.and_then(|change| change.rollout),
+                rejected: change.and_then(|change| change.rejected.clone()),
                 defer_until: opens.map(|opens| self.defer_until(&state, name, schedule, opens)).transpose()?.flatten(),
                 opens,
                 schedule: schedule.clone(),
@@ -111,7 +116,7 @@ impl Engine {
             decide::defer_schedule(state, &self.trust, &self.policy(), (&ask.deferral, &ask.signature), (opens, due.clone()), now)
         };
         // Who signed is who acts; before that nobody is believed.
-        let fother_core::event::Data::ScheduleDeferred { person, .. } = decide(&state, now)? else { return Ok(()) };
+        let Data::ScheduleDeferred { person, .. } = decide(&state, now)? else { return Ok(()) };
         self.commit(&format!("person:{person}"), |state, now| Ok(vec![decide(state, now)?])).map(drop)
     }
 }

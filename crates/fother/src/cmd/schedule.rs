@@ -102,7 +102,10 @@ pub fn stage(found: &Value) -> String {
         Some("covered") => match (&found["rollout"], found["opens"].as_str()) {
             (Value::String(rollout), _) => format!("rolled out: {rollout}"),
             (_, Some(opens)) => format!("begins {opens}"),
-            (_, None) => "covered".to_owned(),
+            (_, None) => match found["rejected"].as_str() {
+                Some(why) => format!("rejected: {why}"),
+                None => "covered".to_owned(),
+            },
         },
         Some("waits") => format!("waits for people: {}", text(&run["why"])),
         Some("ended") => match run["end"]["how"].as_str() {
@@ -136,8 +139,8 @@ fn list(context: &Context, client: &Client) -> Result<u8, Failure> {
 
 fn show(context: &Context, name: &str, found: &Value) -> Result<u8, Failure> {
     let run = &found["known"]["run"];
-    let silent = run["silent"].as_array().or_else(|| run["end"]["silent"].as_array()).cloned().unwrap_or_default();
-    let unknown: Vec<String> = silent.iter().map(|host| format!("{} did not answer in time and is not in the plan", text(host))).collect();
+    let silent = run["silent"].as_array().into_iter().flatten();
+    let unknown: Vec<String> = silent.map(|host| format!("{} did not answer in time and is not in the plan", text(host))).collect();
     let code = match (run["stage"].as_str(), run["end"]["how"].as_str()) {
         (_, Some("failed")) => UNKNOWN,
         (Some("waits"), _) => NO,
