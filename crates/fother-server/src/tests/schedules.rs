@@ -11,7 +11,7 @@ use crate::{
 };
 use fother_core::{
     Digest, Timestamp,
-    decide::Wish,
+    decide::{self, Wish},
     event::{Data, Event},
     package::UpdateClass,
     policy::Policy,
@@ -103,9 +103,9 @@ impl Bench {
     /// Lives until nothing is left to do.
     fn lives(&mut self) {
         let mut idle = 0;
-        for _ in 0..60 {
+        for _ in 0..100 {
             idle = if self.life() { 0 } else { idle + 1 };
-            if idle > 8 {
+            if idle > 15 {
                 return;
             }
         }
@@ -293,7 +293,7 @@ fn a_revoked_standing_approval_begins_nothing_more_at_once() {
     while bench.open().state().rollouts.is_empty() {
         bench.life();
     }
-    // The canary's order is signed and not yet fetched.
+    // The canary has begun, the others have not.
     let engine = bench.open();
     reconcile::round(&engine).unwrap();
     assert_eq!(code(&engine.revoke_standing("uid:0", standing, " ").unwrap_err()), "no-reason");
@@ -334,6 +334,17 @@ fn a_covered_change_is_started_by_its_schedule_alone_and_owners_may_put_it_off_w
     assert_eq!(code(&ask(BERT, opens + day, " ").unwrap_err()), "no-reason");
     assert_eq!(code(&ask(BERT, opens, "a launch").unwrap_err()), "not-later");
     assert_eq!(code(&ask(BERT, opens + day * 8, "a launch").unwrap_err()), "too-far");
+    let deferral =
+        Deferral { schedule: "weekly".to_owned(), occurrence: run.occurrence, until: opens + day, reason: "a launch".to_owned() };
+    let signature = signed(BERT, DEFER_NAMESPACE, &deferral.bytes().unwrap());
+    let due = |at: Timestamp| {
+        let due = Some((at, "nginx is due by a pack".to_owned()));
+        let asked = (&deferral, signature.as_str());
+        decide::defer_schedule(&engine.state(), &engine.trust, &engine.policy(), asked, (opens, due), engine.clock.now())
+    };
+    let past = due(opens + day / 2).unwrap_err();
+    assert_eq!((past.code, past.what.contains("by which nginx is due by a pack")), ("past-due", true));
+    due(opens + day).unwrap();
     ask(BERT, opens + day, "a launch").unwrap();
     assert_eq!(code(&ask(BERT, opens + day * 2, "again").unwrap_err()), "too-often");
     let (seq, last) = engine.store.read(0, 10_000).unwrap().pop().unwrap();
