@@ -320,7 +320,7 @@ impl Engine {
                 state.plans.get(&known.plan).ok_or_else(|| Error::Damaged(format!("{change} names a plan that is not in the log")))?;
             let cohorts = about.cohorts.keys().map(|digest| Ok((*digest, self.get(*digest)?)));
             let cohorts: BTreeMap<Digest, Cohort> = cohorts.collect::<Result<_, Error>>()?;
-            let statement = self.signed(known, actor)?;
+            let statement = self.signed(state, known, actor, now)?;
             if statement.expires <= now {
                 return refuse("expired", format!("the approval of {change} expired at {}", statement.expires), "submit the plan again");
             }
@@ -330,7 +330,7 @@ impl Engine {
     }
 
     /// What people signed for a change.
-    fn signed(&self, change: &Change, actor: &str) -> Result<Statement, Error> {
+    fn signed(&self, state: &State, change: &Change, actor: &str, now: Timestamp) -> Result<Statement, Error> {
         if change.standing.is_none() {
             return self.get(change.statement);
         }
@@ -338,7 +338,7 @@ impl Engine {
         let Some(schedule) = actor.strip_prefix(crate::schedules::ACTOR) else {
             return refuse("scheduled", format!("{} begins by itself in its window", change.id), "see `fother schedule ls`");
         };
-        self.scheduled(change, schedule)
+        self.scheduled(state, change, schedule, now)
     }
 
     /// Pauses, resumes or aborts.

@@ -214,10 +214,10 @@ impl Engine {
         self.still(name, step, |_, _| Ok(vec![Data::NoticeTold { schedule: name.to_owned(), occurrence: run.occurrence, opens, failed }]))
     }
 
-    /// What a covered change comes to for its rollout: the hosts and terms that people signed, and the openings that are left.
-    pub(crate) fn scheduled(&self, change: &Change, name: &str) -> Result<Statement, Error> {
+    /// What a covered change comes to for its rollout: the hosts and terms that people signed, and the openings that are left. Called within a decision.
+    pub(crate) fn scheduled(&self, state: &State, change: &Change, name: &str, now: Timestamp) -> Result<Statement, Error> {
         let standing: Standing = self.get(change.statement)?;
-        let (policy, state, now) = (self.policy(), self.state(), self.clock.now());
+        let policy = self.policy();
         let run = state.schedules.get(name).and_then(|known| known.run.as_ref());
         let opens = run.and_then(|run| run.notice.as_ref()).map_or(now, |notice| notice.opens);
         let window = openings(&policy, &standing, opens, now);
