@@ -149,8 +149,13 @@ fn refused_where(section: &str, bend: impl FnOnce(&mut Bench, &mut Parts)) -> St
     }
 }
 
+/// A bent package on a host whose own limits would let anything through: what people signed does not.
 fn with_change(bend: impl FnOnce(&mut PackageChange)) -> String {
-    refused(|_, parts| {
+    refused(|bench, parts| {
+        let path = bench.config.etc.join("trust.toml");
+        let text = fs::read_to_string(&path).unwrap();
+        let lax = "origins = [\"Debian\", \"Evil\"]\nremovals = true\ndowngrades = true\n";
+        fs::write(&path, text.replace("origins = [\"Debian\"]\n", lax)).unwrap();
         bend(&mut parts.cohort.changes[0]);
         parts.rehearsal.changes = parts.cohort.changes.clone();
     })
@@ -218,10 +223,10 @@ fn what_an_archive_says_of_itself_decides_on_the_class_whatever_the_plan_says() 
 
 #[test]
 fn removals_new_packages_downgrades_and_other_origins_are_never_covered() {
-    assert!(with_change(|change| (change.to, change.offer) = (None, None)).contains("removed"));
+    assert!(with_change(|change| (change.to, change.offer) = (None, None)).contains("removed; no standing approval"));
     assert!(with_change(|change| change.from = None).contains("would be new"));
     assert!(with_change(|change| change.from = Some("3.0".parse().unwrap())).contains("not newer"));
-    assert!(with_change(|change| change.offer.as_mut().unwrap().origin = "Evil".to_owned()).contains("comes from `Evil`"));
+    assert!(with_change(|change| change.offer.as_mut().unwrap().origin = "Evil".to_owned()).contains("comes from `Evil`; it covers"));
     let many = refused(|_, parts| {
         let more = |n: u8| PackageChange { name: format!("site{n}"), ..update() };
         parts.cohort.changes = (0..6).map(more).collect();
