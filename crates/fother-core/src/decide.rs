@@ -358,7 +358,7 @@ pub fn start_rollout(
             return refuse("rolled-out", what, "see `fother rollout watch`; what is to happen again needs a change of its own");
         }
     }
-    let labels: BTreeMap<HostId, Labels> = state.hosts.iter().map(|(id, host)| (*id, host.labels.clone())).collect();
+    let labels: BTreeMap<HostId, std::sync::Arc<Labels>> = state.hosts.iter().map(|(id, host)| (*id, host.labels.clone())).collect();
     let waves = crate::plan::waves(plan, cohorts, &labels);
     let mine: BTreeSet<HostId> = waves.iter().flatten().copied().collect();
     let in_the_way = |other: &&Rollout| other.ended.is_none() && other.hosts().keys().any(|host| mine.contains(host));

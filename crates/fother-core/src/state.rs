@@ -14,7 +14,10 @@ use crate::{
 };
 use imbl::{OrdMap, OrdSet};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// An enrolment token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -34,8 +37,9 @@ pub struct Token {
 pub struct Host {
     /// As the host says; hostile text.
     pub hostname: String,
-    /// Assigned by the server.
-    pub labels: Labels,
+    /// Assigned by the server; hosts with the same ones share them.
+    #[serde(serialize_with = "shared")]
+    pub labels: Arc<Labels>,
     /// SHA-256 of its certificate.
     pub certificate: Digest,
     /// Public key that it cosigns checkpoints with, 64 hexadecimal digits.
@@ -70,13 +74,17 @@ pub struct Host {
     pub refusals: Vec<String>,
 }
 
+fn shared<S: serde::Serializer>(labels: &Arc<Labels>, to: S) -> Result<S::Ok, S::Error> {
+    (**labels).serialize(to)
+}
+
 impl Host {
     /// A host that has just enrolled and has told nothing yet.
     #[must_use]
     pub fn enrolled(hostname: String, labels: Labels, certificate: Digest, cosigner: String, observe: bool) -> Self {
         Self {
             hostname,
-            labels,
+            labels: Arc::new(labels),
             certificate,
             cosigner,
             observe,
@@ -263,6 +271,9 @@ pub struct State {
     /// Hosts that did not leave, by the digest of their certificate.
     #[serde(skip)]
     pub certificates: OrdMap<Digest, HostId>,
+    /// Every set of labels that a host has or had, once.
+    #[serde(skip)]
+    pub label_sets: OrdSet<Arc<Labels>>,
 }
 
 impl State {
@@ -349,7 +360,11 @@ impl State {
                 if let Some(token) = self.tokens.get_mut(token) {
                     token.used = true;
                 }
-                let new = Host::enrolled(hostname.clone(), labels.clone(), *certificate, cosigner.clone(), *observe);
+                let mut new = Host::enrolled(hostname.clone(), labels.clone(), *certificate, cosigner.clone(), *observe);
+                match self.label_sets.get(&new.labels) {
+                    Some(same) => new.labels = Arc::clone(same),
+                    None => drop(self.label_sets.insert(Arc::clone(&new.labels))),
+                }
                 self.certificates.insert(*certificate, *host);
                 self.hosts.insert(*host, new);
                 self.member(*host, true);
@@ -478,7 +493,7 @@ impl State {
         let mut put = |id: HostId, why: Why| {
             let Some(host) = self.hosts.get(&id).filter(|host| !host.retired) else { return };
             let member =
-                rollout.hosts().contains_key(&id) || *known.entry(&host.labels).or_insert_with(|| is_member(&rollout.setup.select, host));
+                rollout.hosts().contains_key(&id) || *known.entry(&*host.labels).or_insert_with(|| is_member(&rollout.setup.select, host));
             if member {
                 out.insert(id, Out { zone: zone(host).to_owned(), why });
             }
@@ -643,7 +658,7 @@ fn is_member(select: &str, host: &Host) -> bool {
 pub(crate) fn zone_sizes(hosts: &OrdMap<HostId, Host>, select: &str) -> BTreeMap<String, u32> {
     let (mut sizes, mut known) = (BTreeMap::new(), BTreeMap::new());
     for host in hosts.values().filter(|host| !host.retired) {
-        if *known.entry(&host.labels).or_insert_with(|| is_member(select, host)) {
+        if *known.entry(&*host.labels).or_insert_with(|| is_member(select, host)) {
             *sizes.entry(zone(host).to_owned()).or_insert(0) += 1;
         }
     }

@@ -28,9 +28,9 @@ use std::{
 use tokio::sync::watch;
 
 /// Events that are read at once when the log is folded.
-const READ_EVENTS: usize = 1_000;
+const READ_EVENTS: usize = 500;
 /// Reads that may be ahead of the fold.
-const READ_AHEAD: usize = 16;
+const READ_AHEAD: usize = 4;
 /// Life of the log's lease; only a label on it, since one server restarts under its own name.
 const LEASE_LIFE: Duration = Duration::from_secs(60);
 /// Kinds of blob, in one place.

@@ -51,6 +51,9 @@ use std::{
     },
 };
 
+/// Most connections that wait to be accepted at a door; the kernel may allow fewer.
+const WAITING_MAX: i32 = 4_096;
+
 /// Name of the socket below the run directory.
 pub const SOCKET: &str = "server.sock";
 
@@ -147,6 +150,8 @@ async fn keep_fleet(engine: Arc<Engine>) {
 
 fn listener(listener: TcpListener) -> Result<tokio::net::TcpListener, Error> {
     let name = Path::new("a listener");
+    // A whole fleet may come back at once: what is not accepted yet waits in line instead of trying again.
+    rustix::net::listen(&listener, WAITING_MAX).map_err(|error| Error::io("set up", name)(error.into()))?;
     listener.set_nonblocking(true).map_err(Error::io("set up", name))?;
     tokio::net::TcpListener::from_std(listener).map_err(Error::io("use", name))
 }

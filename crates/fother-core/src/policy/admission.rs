@@ -151,7 +151,7 @@ fn out_of_service(state: &State, group: &str, select: &str, mine: &Rollout) -> O
     state.lost.iter().copied().find(|id| {
         let Some(host) = state.hosts.get(id) else { return false };
         // A selector that fails takes in too many rather than too few.
-        !mine.hosts().contains_key(id) && *known.entry(&host.labels).or_insert_with(|| selects(select, &host.labels).unwrap_or(true))
+        !mine.hosts().contains_key(id) && *known.entry(&*host.labels).or_insert_with(|| selects(select, &host.labels).unwrap_or(true))
     })
 }
 

@@ -37,7 +37,7 @@ fn a_token_admits_one_host_and_wrong_used_and_expired_ones_none() {
     let token = engine.create_token("uid:0", labels()).unwrap();
     let (enrol, _) = enrolment(&token, "web\x1b[2J");
     let host = admit(&engine, &enrol).unwrap().host;
-    assert_eq!(engine.state().hosts[&host].labels, labels());
+    assert_eq!(engine.state().hosts[&host].labels, std::sync::Arc::new(labels()));
     assert_eq!(engine.state().hosts[&host].hostname, "web\\u{1b}[2J");
     assert_eq!(code(&admit(&engine, &enrol).unwrap_err()), "bad-token");
     let (mut wrong, _) = enrolment(&engine.create_token("uid:0", labels()).unwrap(), "x");
