@@ -298,6 +298,7 @@ impl World {
             checkpoint: None,
             consistency: Vec::new(),
             stopped: state.stopped.is_some(),
+            epoch: None,
         };
         Ok((answer, directives))
     }
