@@ -12,7 +12,7 @@ use axum::{
     body::{Body, Bytes},
     extract::{DefaultBodyLimit, Path, State as Held},
     http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::Response,
+    response::{IntoResponse as _, Response},
     routing::{get, post, put},
 };
 use fother_core::{
@@ -25,6 +25,7 @@ use fother_core::{
     state::State,
 };
 use std::{
+    borrow::Cow,
     io::{Seek as _, SeekFrom},
     sync::Arc,
 };
@@ -33,6 +34,8 @@ use std::{
 const ENROL_BYTES_MAX: usize = 64 << 10;
 /// Code of the refusal of a report whose blob is not here.
 const BLOB_MISSING: &str = "blob-missing";
+/// A host that comes back after this many seconds or more, and has nothing else to ask, gives its connection up: its place is another's.
+const PARTED_S: u32 = 5;
 /// Kinds that an agent may send.
 const SENT: [&str; 3] = [kind::INVENTORY, kind::RESOLUTION, kind::REHEARSAL];
 /// Kinds that an agent may read.
@@ -88,7 +91,7 @@ pub(crate) fn admit(engine: &Engine, enrol: &Enrol) -> Result<Enrolled, Error> {
     })
 }
 
-async fn check_in(Held(engine): Shared, Extension(peer): Extension<Peer>, Json(report): Json<CheckIn>) -> Answer<Json<CheckInAnswer>> {
+async fn check_in(Held(engine): Shared, Extension(peer): Extension<Peer>, Json(report): Json<CheckIn>) -> Answer<Response> {
     if engine.is_cut_off() {
         let what = "this replica cannot reach the log";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "cut-off", what, "another replica takes this"));
@@ -99,7 +102,13 @@ async fn check_in(Held(engine): Shared, Extension(peer): Extension<Peer>, Json(r
         tracing::warn!(%host, "a check-in was refused: {refusal}");
         return Err(Error::from(refusal).into());
     }
-    blocking(move || take_check_in(&engine, host, &report)).await.map(Json)
+    let answer = blocking(move || take_check_in(&engine, host, &report)).await?;
+    let over = answer.next_check_in_s >= PARTED_S && answer.directives.is_empty() && !answer.wants_inventory;
+    let mut response = Json(answer).into_response();
+    if over {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
 }
 
 /// Takes a check-in: what it reports is stored before it is acknowledged; the same one again changes nothing.
@@ -109,12 +118,7 @@ pub(crate) fn take_check_in(engine: &Engine, host: HostId, report: &CheckIn) -> 
     epoch::not_older(&engine.state(), report.epoch)?;
     let (acknowledged, inventory) = engine.state().hosts.get(&host).map_or((0, None), |known| (known.acknowledged, known.inventory));
     let packages = if inventory == Some(report.inventory) { None } else { inventory_of(engine, report)? };
-    let mut reports = Vec::new();
-    for one in &report.reports {
-        let told = if one.number > acknowledged { checked(engine, &engine.state(), one)? } else { one.clone() };
-        reports.push(told);
-    }
-    let report = &CheckIn { reports, ..report.clone() };
+    let report = &*with_reports(engine, report, acknowledged)?;
     let state = engine.commit(&host.to_string(), |state, _| Ok(decide::check_in(state, host, report, packages)?))?;
     let state = match engine.renew(&state, host, report.seen, now) {
         Ok(again) if again.is_empty() => state,
@@ -152,6 +156,17 @@ fn inventory_of(engine: &Engine, report: &CheckIn) -> Result<Option<u32>, Error>
         return Err(Error::Input("the base is not that of the inventory".to_owned()));
     }
     Ok(Some(u32::try_from(inventory.packages.len()).unwrap_or(u32::MAX)))
+}
+
+/// The check-in with its reports as they are taken.
+fn with_reports<'a>(engine: &Engine, report: &'a CheckIn, acknowledged: u64) -> Result<Cow<'a, CheckIn>, Error> {
+    if report.reports.is_empty() {
+        return Ok(Cow::Borrowed(report));
+    }
+    let state = engine.state();
+    let taken = |one: &Report| if one.number > acknowledged { checked(engine, &state, one) } else { Ok(one.clone()) };
+    let reports = report.reports.iter().map(taken).collect::<Result<_, _>>()?;
+    Ok(Cow::Owned(CheckIn { reports, ..report.clone() }))
 }
 
 /// The report as it is taken. What the store lost when it was restored, its host has no more either: such a report says so instead.

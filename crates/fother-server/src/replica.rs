@@ -76,9 +76,11 @@ impl Engine {
     /// Sees to it that a host that another replica has answered is not answered from an older state: `shown` is the newest checkpoint
     /// that it was given.
     pub(crate) fn catch_up_with(&self, shown: Option<&str>) -> Result<(), Error> {
+        if !self.store.is_shared() {
+            return Ok(());
+        }
         let seen = shown.and_then(|shown| shown.parse::<Note>().ok()?.checkpoint().ok());
-        let ahead = seen.is_some_and(|seen| seen.size > self.state().size);
-        if ahead && self.store.is_shared() { self.follow_once() } else { Ok(()) }
+        if seen.is_some_and(|seen| seen.size > self.state().size) { self.follow_once() } else { Ok(()) }
     }
 
     /// Whether this replica has not seen the log's end for too long.
