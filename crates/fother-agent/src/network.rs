@@ -113,6 +113,10 @@ impl Network {
             self.send_blob(&status.inventory)?;
         }
         self.ask(&Request::Acknowledge { number: answer.acknowledged })?;
+        // Before the checkpoint: it continues what the epoch says, and would be a fork to a host that does not know of it.
+        if let Some(signed) = answer.epoch {
+            self.ask(&Request::Epoch { signed })?;
+        }
         if let Some(note) = answer.checkpoint
             && let Err(error) = self.ask(&Request::Checkpoint { note, proof: answer.consistency })
         {
@@ -138,6 +142,8 @@ impl Network {
             base: status.base,
             reports: status.reports.clone(),
             seen: status.seen,
+            epoch: status.epoch,
+            oldest: Some(status.oldest),
             checkpoint: status.checkpoint.clone(),
             clock: self.clock.now(),
             observe: status.observe,

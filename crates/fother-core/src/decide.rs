@@ -110,6 +110,14 @@ pub fn check_in(state: &State, id: HostId, check_in: &CheckIn, packages: Option<
         events.push(Data::InventoryChanged { host: id, inventory: check_in.inventory, base: check_in.base, packages });
     }
     let mut last = host.acknowledged;
+    if let Some(first) = check_in.reports.first().filter(|first| first.number > last + 1) {
+        if check_in.oldest.is_some_and(|oldest| oldest <= last + 1) {
+            // The host has what is missing, and sends it once it hears up to where its reports are stored.
+            return Ok(events);
+        }
+        events.push(Data::ReportsMissing { host: id, from: last + 1, to: first.number - 1 });
+        last = first.number - 1;
+    }
     for report in check_in.reports.iter().take(protocol::OUTCOMES_MAX) {
         if report.number <= last && !mutant::is(Mutant::ReportsTwice) {
             continue;

@@ -163,6 +163,22 @@ pub enum Data {
         /// The report.
         report: Report,
     },
+    /// Reports of a host are lost: the server that took them is gone, its backup does not hold them, and the host keeps them no more.
+    #[serde(rename = "host.reports-missing")]
+    ReportsMissing {
+        /// The host.
+        host: HostId,
+        /// The first of them.
+        from: u64,
+        /// The last of them.
+        to: u64,
+    },
+    /// The log was restored from a backup and goes on as a new epoch: what was ordered before is dead, and nothing begins until a person says so.
+    #[serde(rename = "epoch.began")]
+    EpochBegan {
+        /// As hosts are told.
+        signed: crate::epoch::SignedEpoch,
+    },
     /// A plan was made.
     #[serde(rename = "plan.created")]
     PlanCreated {

@@ -19,6 +19,7 @@ pub mod diff;
 pub mod digest;
 pub mod directive;
 pub mod dispatch;
+pub mod epoch;
 pub mod event;
 pub mod fleet;
 pub mod gate;

@@ -237,6 +237,12 @@ pub struct CheckIn {
     pub reports: Vec<Report>,
     /// Highest directive sequence that the host has accepted.
     pub seen: u64,
+    /// The epoch of the log that the host is in.
+    #[serde(default)]
+    pub epoch: u64,
+    /// The lowest report that the host still keeps, acknowledged or not; one more than its last where it keeps none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<u64>,
     /// The newest checkpoint that the host saw, with its cosignature; text of a C2SP signed note.
     pub checkpoint: Option<String>,
     /// The host's clock, RFC 3339.
@@ -265,4 +271,7 @@ pub struct CheckInAnswer {
     /// Nothing that has not begun may begin.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
+    /// The log's epoch, where it is not the one that the host is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<crate::epoch::SignedEpoch>,
 }

@@ -4,6 +4,7 @@ use crate::{
     Digest, Timestamp,
     change::Change,
     directive::Refused,
+    epoch::{self, SignedEpoch},
     event::{Data, Event},
     id::{ChangeId, DirectiveId, HostId, RolloutId, TokenId, TransactionId},
     inventory::Labels,
@@ -263,6 +264,8 @@ pub struct State {
     pub lost: OrdSet<HostId>,
     /// Rollouts that run, or that still keep a host out of service.
     pub active: BTreeSet<RolloutId>,
+    /// The epoch that the log is in; none while it never was restored.
+    pub epoch: Option<SignedEpoch>,
     /// Why nothing new may begin anywhere, if a person said so.
     pub stopped: Option<String>,
     /// Hosts of which a directive is open.
@@ -326,9 +329,35 @@ impl State {
             Data::ExceptionExpired { exception, expires, .. } => {
                 self.expired.insert((exception.clone(), *expires));
             }
+            Data::ReportsMissing { host, to, .. } => {
+                if let Some(host) = self.hosts.get_mut(host) {
+                    host.acknowledged = host.acknowledged.max(*to);
+                }
+            }
+            Data::EpochBegan { signed } => self.fold_epoch(signed),
             Data::FleetStopped { reason } => self.stopped = Some(reason.clone()),
             Data::FleetResumed {} => self.stopped = None,
         }
+    }
+
+    /// What is ordered from here on has higher numbers than all that any host can have seen.
+    fn fold_epoch(&mut self, signed: &SignedEpoch) {
+        let number = signed.epoch.number;
+        let base = epoch::base(number);
+        let hosts: Vec<HostId> = self.hosts.keys().copied().collect();
+        for host in hosts {
+            if let Some(host) = self.hosts.get_mut(&host) {
+                host.sequence = host.sequence.max(base);
+            }
+        }
+        self.stopped = Some(format!("the log was restored from a backup and goes on as epoch {number}"));
+        self.epoch = Some(signed.clone());
+    }
+
+    /// The lowest number that a directive must be above to count.
+    #[must_use]
+    pub fn sequence_base(&self) -> u64 {
+        epoch::base(self.epoch.as_ref().map_or(0, |signed| signed.epoch.number))
     }
 
     fn fold_policy(&mut self, data: &Data, at: Timestamp) {
@@ -365,6 +394,7 @@ impl State {
                     Some(same) => new.labels = Arc::clone(same),
                     None => drop(self.label_sets.insert(Arc::clone(&new.labels))),
                 }
+                new.sequence = self.sequence_base();
                 self.certificates.insert(*certificate, *host);
                 self.hosts.insert(*host, new);
                 self.member(*host, true);

@@ -10,6 +10,7 @@ mod baselines;
 mod clock;
 mod commands;
 mod engine;
+mod epoch;
 mod error;
 mod explain;
 mod fleet;
@@ -22,6 +23,7 @@ mod policies;
 mod problem;
 mod ranking;
 mod reconcile;
+mod replica;
 mod serve;
 mod sole;
 #[cfg(test)]
@@ -30,6 +32,7 @@ mod witnesses;
 
 pub use archives::{Archives, Mirrors, PackageError, RefusedArchive, Updated, UpdatedArchive};
 pub use commands::{Asked, Draft, Made, Submit};
+pub use epoch::restored;
 pub use error::Error;
 pub use forecasts::{Simulate, Simulated};
 pub use fother_core::dispatch::JUMP_MAX;
@@ -40,6 +43,7 @@ pub use sole::unserved;
 
 use engine::Engine;
 use fother_core::{approval::Trust, policy::Policy};
+use fother_store::Place;
 use std::{
     future::Future,
     net::TcpListener,
@@ -59,8 +63,10 @@ pub const SOCKET: &str = "server.sock";
 
 /// How a server is set up.
 pub struct ServerOptions {
-    /// Log, blobs and keys; made with mode 0700.
+    /// Keys, and the store unless it lies elsewhere; made with mode 0700.
     pub data_dir: PathBuf,
+    /// Where log and blobs lie.
+    pub place: Place,
     /// Where the socket [`SOCKET`] is made.
     pub run_dir: PathBuf,
     /// Archive files, by hash.
@@ -99,7 +105,7 @@ pub fn run_with(options: ServerOptions, archives: Box<dyn Archives>, shutdown: i
             return Err(Error::Input(format!("the status page would be open to others on {address}; give it a loopback address")));
         }
     }
-    let (engine, woken) = Engine::open(&options.data_dir, options.policy, options.approvers, archives)?;
+    let (engine, woken) = Engine::open_at(&options.data_dir, &options.place, options.policy, options.approvers, archives)?;
     engine.fleet.advisories_at(&options.advisories);
     let stop = Arc::new(AtomicBool::new(false));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -108,6 +114,10 @@ pub fn run_with(options: ServerOptions, archives: Box<dyn Archives>, shutdown: i
         let (engine, stop) = (Arc::clone(&engine), Arc::clone(&stop));
         std::thread::spawn(move || reconcile::run(&engine, &woken, &stop))
     };
+    let follower = engine.store.is_shared().then(|| {
+        let (engine, stop) = (Arc::clone(&engine), Arc::clone(&stop));
+        std::thread::spawn(move || replica::follow(&engine, &stop))
+    });
     let served = runtime.block_on(async {
         let tls = serve::tls(&engine, &options.agent_names)?;
         let agents = listener(options.agent_listener)?;
@@ -127,6 +137,8 @@ pub fn run_with(options: ServerOptions, archives: Box<dyn Archives>, shutdown: i
     stop.store(true, Ordering::Relaxed);
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     let _ = reconciler.join();
+    let _ = follower.map(std::thread::JoinHandle::join);
+    engine.give_all_up();
     let _ = std::fs::remove_file(options.run_dir.join(SOCKET));
     served
 }

@@ -6,6 +6,7 @@ mod fleet;
 mod policy;
 #[cfg(feature = "sim")]
 mod sim;
+mod store;
 
 pub use compare::{Diff, Reconcile};
 pub use feeds::Feeds;
@@ -13,6 +14,7 @@ pub use fleet::{Archive, Change, Host, Log, Plan, Resume, Rollout, Stop};
 pub use policy::{Policy, Window};
 #[cfg(feature = "sim")]
 pub use sim::Sim;
+pub use store::{At, Store};
 
 use crate::{output::Wanted, sure::Sure};
 use clap::{Parser, Subcommand};
@@ -71,8 +73,10 @@ pub enum Command {
         after_help = "Examples:\n  sudo fother rehearse\n  sudo fother rehearse openssl libssl3\n  sudo fother rehearse --format json --no-bisect"
     )]
     Rehearse(Rehearse),
-    /// The control plane: one data directory, nothing else to set up.
-    #[command(after_help = "Example:\n  fother serve --data-dir /var/lib/fother/server --policy fother.toml --approvers approvers.toml")]
+    /// The control plane: one data directory, nothing else to set up. Several of them share PostgreSQL and a place for blobs.
+    #[command(
+        after_help = "Examples:\n  fother serve --data-dir /var/lib/fother/server --policy fother.toml --approvers approvers.toml\n  fother serve --store @/etc/fother/store --blobs 's3://bucket/fother?region=eu-central-1'   # /etc/fother/store: postgres://fother:…@db.example/fother\n  fother serve --store 'postgres://fother@/fother?host=/run/postgresql'\n\nHow to run several replicas, and what to back up: docs/operations.md"
+    )]
     Serve(Serve),
     /// The agent on a host.
     #[command(
@@ -124,6 +128,9 @@ pub enum Command {
     /// The log: every decision, verifiable.
     #[command(subcommand, after_help = "Examples:\n  fother log show\n  sudo fother log verify")]
     Log(Log),
+    /// The server's store: where it is; move it, back it up, restore it.
+    #[command(subcommand, after_help = "Examples:\n  sudo fother store show\n  sudo fother store backup /mnt/backup/fother")]
+    Store(Store),
     /// Vendors' advisories: take them in, keep them fresh.
     #[command(subcommand, after_help = "Examples:\n  fother feeds update\n  fother feeds status")]
     Feeds(Feeds),
@@ -270,9 +277,9 @@ pub struct Rehearse {
 /// `fother serve`.
 #[derive(Debug, clap::Args)]
 pub struct Serve {
-    /// Everything the server keeps.
-    #[arg(long, env = "FOTHER_DATA_DIR", default_value = "/var/lib/fother/server")]
-    pub data_dir: PathBuf,
+    /// Where its keys and its store are.
+    #[command(flatten)]
+    pub at: At,
     /// Verified packages and indexes.
     #[arg(long, default_value = "/var/cache/fother/server")]
     pub cache_dir: PathBuf,

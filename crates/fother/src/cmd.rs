@@ -24,6 +24,7 @@ mod sign;
 #[cfg(feature = "sim")]
 mod sim;
 mod status;
+mod store;
 mod vex;
 mod window;
 
@@ -92,6 +93,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         #[cfg(feature = "sim")]
         Command::Sim(verb) => sim::run(&verb),
         Command::Log(verb) => log::run(&context, &verb),
+        Command::Store(verb) => store::run(&context, verb),
         Command::Feeds(verb) => feeds::run(&context, &verb),
         Command::Lab(verb) => lab::run(&context, verb),
         Command::Demo(arguments) => demo::run(&arguments),

@@ -165,6 +165,7 @@ pub fn allowed(command: &Command) -> Option<Allowed> {
         | Command::Stop(_)
         | Command::Resume(_)
         | Command::Log(_)
+        | Command::Store(_)
         | Command::Lab(_)
         | Command::Demo(_)
         | Command::Completions { .. } => None,

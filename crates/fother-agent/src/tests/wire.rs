@@ -164,6 +164,7 @@ fn reply(shared: &mut Shared, method: &str, path: &str, body: &[u8], known: bool
             checkpoint: None,
             consistency: Vec::new(),
             stopped: false,
+            epoch: None,
         };
         return (200, serde_json::to_vec(&answer).unwrap());
     }

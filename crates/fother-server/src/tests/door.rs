@@ -34,6 +34,7 @@ pub(super) fn options(dir: &Path) -> ServerOptions {
     let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
     ServerOptions {
         data_dir: dir.join("data"),
+        place: fother_store::Place::default(),
         run_dir: dir.join("run"),
         cache_dir: dir.join("cache"),
         policy: policy(),

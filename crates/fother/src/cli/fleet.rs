@@ -328,18 +328,18 @@ pub enum Log {
         /// The log's key, as `fother log key` printed it on the server or as a host pinned it; or a file that holds it. Never taken from the export.
         #[arg(long)]
         key: Option<String>,
-        /// The server's data directory.
-        #[arg(long, default_value = "/var/lib/fother/server")]
-        data_dir: PathBuf,
+        /// Which store.
+        #[command(flatten)]
+        at: super::At,
     },
     /// Write the log, its tree, its newest checkpoint and the hosts' cosignatures to a tar file, for an auditor.
     #[command(after_help = "Example:\n  sudo fother log export audit.tar")]
     Export {
         /// The file; must not exist.
         file: PathBuf,
-        /// The server's data directory.
-        #[arg(long, default_value = "/var/lib/fother/server")]
-        data_dir: PathBuf,
+        /// Of which store.
+        #[command(flatten)]
+        at: super::At,
     },
     /// Print the public key that checkpoints are signed with.
     #[command(after_help = "Example:\n  sudo fother log key")]

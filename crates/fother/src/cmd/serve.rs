@@ -26,7 +26,8 @@ pub fn run(context: &Context, arguments: Serve) -> Result<u8, Failure> {
             "the status page is for this machine only",
         ));
     }
-    fother_server::unserved(&arguments.data_dir).map_err(sole)?;
+    let place = super::store::place(&arguments.at)?;
+    fother_server::unserved(&arguments.at.data_dir).map_err(sole)?;
     let bind = |address, flag| {
         let hint = format!("is another server running? Stop it, or choose another address with {flag}");
         TcpListener::bind(address).map_err(|error| Failure::new(FAILED, format!("{address} cannot be used: {error}"), hint))
@@ -36,7 +37,8 @@ pub fn run(context: &Context, arguments: Serve) -> Result<u8, Failure> {
         enter(netns)?;
     }
     let options = ServerOptions {
-        data_dir: arguments.data_dir,
+        data_dir: arguments.at.data_dir,
+        place,
         run_dir: context.run_dir.clone(),
         cache_dir: arguments.cache_dir,
         policy,
