@@ -30,6 +30,7 @@ pub mod languages;
 pub mod merkle;
 pub mod mutant;
 pub mod package;
+pub mod pattern;
 pub mod plan;
 pub mod policy;
 pub mod predict;
