@@ -368,7 +368,7 @@ pub fn start_rollout(
         let hint = "wait for it or abort it; or let this one take its place with `fother rollout start --supersede`";
         return refuse("busy", format!("{} works on some of these hosts", other.id), hint);
     }
-    let zone_sizes = crate::state::zone_sizes(&state.hosts, &plan.select);
+    let zone_sizes = state.zone_sizes(&plan.select);
     let setup = Setup {
         group: plan.group.clone(),
         select: plan.select.clone(),

@@ -367,6 +367,41 @@ pub enum Data {
         /// The one that it replaces.
         base: Digest,
     },
+    /// A person registered a host that others patch and that asks here before it reboots.
+    #[serde(rename = "lock.registered")]
+    LockRegistered {
+        /// Its id in the FleetLock protocol.
+        client: String,
+        /// What it counts as in budgets.
+        host: HostId,
+        /// For people.
+        name: String,
+        /// Assigned by the person.
+        labels: Labels,
+    },
+    /// Such a host may leave service to reboot, and counts as out from here on.
+    #[serde(rename = "lock.taken")]
+    LockTaken {
+        /// Which.
+        client: String,
+    },
+    /// It is back, by its own word or a person's.
+    #[serde(rename = "lock.released")]
+    LockReleased {
+        /// Which.
+        client: String,
+        /// Why a person freed it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// A person struck it off; it counts nowhere any more.
+    #[serde(rename = "lock.forgotten")]
+    LockForgotten {
+        /// Which.
+        client: String,
+        /// Why, for people.
+        reason: String,
+    },
     /// It cannot go on for now.
     #[serde(rename = "rollout.blocked")]
     RolloutBlocked {

@@ -37,6 +37,7 @@ pub mod predict;
 pub mod protocol;
 pub mod purl;
 pub mod rank;
+pub mod reboot_lock;
 pub mod reconcile;
 pub mod rehearsal;
 pub mod report;

@@ -5,7 +5,7 @@ use crate::{
     agents::{self, Peer},
     api::{self, Caller},
     engine::Engine,
-    page,
+    fleetlock, page,
 };
 use axum::{Extension, Router, body::Bytes};
 use fother_core::Digest;
@@ -57,6 +57,39 @@ pub(crate) fn tls(engine: &Engine, names: &[String]) -> Result<TlsAcceptor, Erro
         .with_single_cert(chain, key)
         .map_err(|error| bad(&error))?;
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// TLS for reboot locks: our certificate; the clients of that protocol have none.
+pub(crate) fn tls_without_clients(engine: &Engine, names: &[String]) -> Result<TlsAcceptor, Error> {
+    let bad = |error: rustls::Error| Error::Identity(error.to_string());
+    let (chain, key) = engine.identity.server_chain(names, engine.clock.now())?;
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(bad)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(bad)?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Serves reboot locks.
+pub(crate) async fn locks(engine: Arc<Engine>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+    let (router, places) = (fleetlock::router(engine), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
+        let (tls, router) = (tls.clone(), router.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            match tls {
+                None => connection(stream, router).await,
+                Some(tls) => {
+                    let Ok(Ok(stream)) = timeout(HEAD_WAIT, tls.accept(stream)).await else { return };
+                    connection(stream, router).await;
+                }
+            }
+        });
+    }
 }
 
 /// Serves agents.

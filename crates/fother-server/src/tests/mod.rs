@@ -7,5 +7,6 @@ mod door;
 mod fleet;
 mod kill;
 mod lifecycle;
+mod locks;
 mod policies;
 mod ranking;

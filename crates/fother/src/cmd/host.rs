@@ -20,12 +20,7 @@ pub fn run(context: &Context, verb: Host) -> Result<u8, Failure> {
         Host::Ls { affected: Some(what) } => affected::run(context, &client, &what),
         Host::Show { host } => show(context, &client, &host),
         Host::Token { labels, sure } => {
-            let mut map = serde_json::Map::new();
-            for label in &labels {
-                let (key, value) =
-                    label.split_once('=').ok_or_else(|| Failure::new(USAGE, format!("`{label}` is no label"), "write --label role=web"))?;
-                map.insert(key.to_owned(), json!(value));
-            }
+            let map = self::labels(&labels)?;
             if !sure.go("make a token for one host") {
                 return Ok(FINE);
             }
@@ -42,6 +37,16 @@ pub fn run(context: &Context, verb: Host) -> Result<u8, Failure> {
             Ok(FINE)
         }
     }
+}
+
+/// Labels as they are written on the command line.
+pub(super) fn labels(given: &[String]) -> Result<serde_json::Map<String, Value>, Failure> {
+    let one = |label: &String| {
+        let (key, value) =
+            label.split_once('=').ok_or_else(|| Failure::new(USAGE, format!("`{label}` is no label"), "write --label role=web"))?;
+        Ok((key.to_owned(), json!(value)))
+    };
+    given.iter().map(one).collect()
 }
 
 fn list(context: &Context, client: &Client) -> Result<u8, Failure> {
