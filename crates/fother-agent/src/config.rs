@@ -222,6 +222,8 @@ impl Client {
     pub const FILE: &'static str = "client.json";
     /// The private key beside it, PEM, 0600.
     pub const KEY_FILE: &'static str = "key.pem";
+    /// The key of a renewal that was not finished.
+    pub const NEXT_KEY_FILE: &'static str = "key-next.pem";
 
     /// Reads it.
     ///

@@ -90,7 +90,10 @@ pub fn check_in(state: &State, id: HostId, check_in: &CheckIn, packages: Option<
     let Some(host) = state.hosts.get(&id).filter(|host| !host.retired) else {
         return refuse("unknown-host", format!("{id} is not enrolled here"), "enrol it again with a new token");
     };
-    if check_in.version != protocol::VERSION {
+    if let Some(reason) = &host.revoked {
+        return refuse("revoked", format!("{id} was shut out: {reason}"), "enrol it again with a new token");
+    }
+    if !protocol::speaks(check_in.version) {
         return refuse(
             "version",
             format!("the agent speaks protocol {}", check_in.version),

@@ -111,6 +111,22 @@ pub enum Data {
         /// The host.
         host: HostId,
     },
+    /// An identity is worth nothing any more: a person said so, or two machines used it at once.
+    #[serde(rename = "host.revoked")]
+    HostRevoked {
+        /// The host.
+        host: HostId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A host got a new certificate under its old one, which counts until its own end.
+    #[serde(rename = "host.renewed")]
+    HostRenewed {
+        /// The host.
+        host: HostId,
+        /// SHA-256 of the new certificate.
+        certificate: Digest,
+    },
     /// An archive's verified state is new.
     #[serde(rename = "archive.updated")]
     ArchiveUpdated {

@@ -46,6 +46,7 @@ pub mod rollout;
 pub mod rpmdb;
 pub mod sbom;
 pub mod ssvc;
+pub mod standing;
 pub mod state;
 pub mod text;
 pub mod time;

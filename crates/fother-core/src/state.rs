@@ -40,6 +40,10 @@ pub struct Host {
     pub labels: Labels,
     /// SHA-256 of its certificate.
     pub certificate: Digest,
+    /// The certificate before it, which counts until its own end.
+    pub previous: Option<Digest>,
+    /// Why its certificates are worth nothing any more.
+    pub revoked: Option<String>,
     /// Public key that it cosigns checkpoints with, 64 hexadecimal digits.
     pub cosigner: String,
     /// Read-only.
@@ -78,6 +82,8 @@ impl Host {
             hostname,
             labels,
             certificate,
+            previous: None,
+            revoked: None,
             cosigner,
             observe,
             inventory: None,
@@ -255,6 +261,8 @@ impl State {
             | Data::ObserveChanged { .. }
             | Data::HostLost { .. }
             | Data::HostReturned { .. }
+            | Data::HostRevoked { .. }
+            | Data::HostRenewed { .. }
             | Data::HostRetired { .. } => self.fold_host(&event.data),
             Data::ArchiveUpdated { archive, inrelease, date } => {
                 let state = ArchiveState { inrelease: Some(*inrelease), date: Some(*date), refused: None };
@@ -350,6 +358,16 @@ impl State {
                     } else {
                         self.lost.remove(host)
                     };
+                }
+            }
+            Data::HostRevoked { host, reason } => {
+                if let Some(host) = self.hosts.get_mut(host) {
+                    host.revoked = Some(reason.clone());
+                }
+            }
+            Data::HostRenewed { host, certificate } => {
+                if let Some(host) = self.hosts.get_mut(host) {
+                    host.previous = Some(std::mem::replace(&mut host.certificate, *certificate));
                 }
             }
             Data::HostRetired { host } => self.fold_retired(*host),

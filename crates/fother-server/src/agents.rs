@@ -21,7 +21,7 @@ use fother_core::{
     protocol::{BLOB_BYTES_MAX, CHECK_IN_BYTES_MAX, CheckIn, CheckInAnswer, Enrol, Enrolled, Outcome, Report},
     rehearsal::Rehearsal,
     resolution::Resolution,
-    state::State,
+    state::{Host, State},
 };
 use std::{
     io::{Seek as _, SeekFrom},
@@ -51,6 +51,7 @@ type Shared = Held<Arc<Engine>>;
 pub(crate) fn router(engine: Arc<Engine>) -> Router {
     Router::new()
         .route("/agent/v1/enrol", post(enrol).layer(DefaultBodyLimit::max(ENROL_BYTES_MAX)))
+        .route("/agent/v1/renew", post(crate::standing::renew).layer(DefaultBodyLimit::max(ENROL_BYTES_MAX)))
         .route("/agent/v1/check-in", post(check_in).layer(DefaultBodyLimit::max(CHECK_IN_BYTES_MAX)))
         .route("/agent/v1/blobs/{kind}/{hex}", put(put_blob).layer(DefaultBodyLimit::max(BLOB_BYTES_MAX)))
         .route("/agent/v1/blobs/{hex}", get(get_blob))
@@ -59,9 +60,10 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
 }
 
 /// The enrolled host behind a certificate.
-fn host_of(engine: &Engine, peer: Peer) -> Result<HostId, Problem> {
+pub(crate) fn host_of(engine: &Engine, peer: Peer) -> Result<HostId, Problem> {
     let state = engine.state();
-    let known = state.hosts.iter().find(|(_, host)| Some(host.certificate) == peer.0 && !host.retired);
+    let is_its = |host: &Host| peer.0.is_some() && (Some(host.certificate) == peer.0 || host.previous == peer.0);
+    let known = state.hosts.iter().find(|(_, host)| is_its(host) && !host.retired && host.revoked.is_none());
     let hint = "enrol this host with a token of this server";
     known
         .map(|(id, _)| *id)
@@ -102,6 +104,7 @@ async fn check_in(Held(engine): Shared, Extension(peer): Extension<Peer>, Json(r
 /// Takes a check-in: what it reports is stored before it is acknowledged; the same one again changes nothing.
 pub(crate) fn take_check_in(engine: &Engine, host: HostId, report: &CheckIn) -> Result<CheckInAnswer, Error> {
     let now = engine.clock.now();
+    engine.is_one_machine(host, report)?;
     let known = engine.state().hosts.get(&host).cloned();
     let (acknowledged, inventory) = known.map_or((0, None), |known| (known.acknowledged, known.inventory));
     let packages = if inventory == Some(report.inventory) { None } else { inventory_of(engine, report)? };

@@ -79,6 +79,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/api/v1/stop", post(stop))
         .route("/api/v1/resume", post(resume))
         .route("/api/v1/hosts/{id}/retire", post(retire))
+        .route("/api/v1/hosts/{id}/revoke", post(revoke))
         .route("/api/v1/locks", post(register_lock))
         .route("/api/v1/locks/{client}/{verb}", post(end_lock))
         .route("/api/v1/affected", get(affected))
@@ -351,6 +352,16 @@ async fn resume(Held(engine): Shared, Extension(caller): Extension<Caller>) -> D
 async fn retire(Held(engine): Shared, Extension(caller): Extension<Caller>, Path(id): Path<String>) -> Data {
     let host: HostId = parsed(&id)?;
     run(move || engine.retire(&caller.actor(), host)).await
+}
+
+async fn revoke(
+    Held(engine): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    Json(Because { reason }): Json<Because>,
+) -> Data {
+    let host: HostId = parsed(&id)?;
+    run(move || engine.revoke(&caller.actor(), host, &reason)).await
 }
 
 /// A host that others patch and that asks for reboot locks.

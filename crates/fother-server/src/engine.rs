@@ -16,11 +16,12 @@ use fother_core::{
     inventory::Closes,
     merkle,
     policy::Policy,
+    standing::Sessions,
     state::State,
 };
 use fother_store::{LOG_LEASE, Store};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     time::Duration,
 };
@@ -77,6 +78,10 @@ pub(crate) struct Engine {
     pub(crate) clock: Clock,
     pub(crate) started: Timestamp,
     pub(crate) heard: Mutex<BTreeMap<HostId, Heard>>,
+    /// The runs of each host's agent that were heard of since this server's start.
+    pub(crate) sessions: Mutex<BTreeMap<HostId, Sessions>>,
+    /// Tells which certificates were revoked, as that happens: their connections end.
+    pub(crate) revoked: watch::Sender<BTreeSet<Digest>>,
     /// What packages close, by their digest and the version before: only remembered, read again after a start.
     pub(crate) closes: Mutex<BTreeMap<(Digest, String), Closed>>,
     pub(crate) fleet: Fleet,
@@ -113,6 +118,8 @@ impl Engine {
         let (wake, woken) = mpsc::sync_channel(1);
         let engine = Self {
             heard: Mutex::new(heard.collect()),
+            sessions: Mutex::default(),
+            revoked: watch::Sender::default(),
             fleet: Fleet::default(),
             size: watch::Sender::new(state.size),
             folded: Mutex::new(Folded { state: Arc::new(state), tree, note: String::new() }),

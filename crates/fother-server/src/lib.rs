@@ -24,6 +24,7 @@ mod ranking;
 mod reconcile;
 mod serve;
 mod sole;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod witnesses;

@@ -16,6 +16,7 @@ use hyper_util::{
 };
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{self, Read},
     pin::Pin,
@@ -94,17 +95,22 @@ pub(crate) async fn locks(engine: Arc<Engine>, listener: TcpListener, tls: Optio
 
 /// Serves agents.
 pub(crate) async fn agents(engine: Arc<Engine>, listener: TcpListener, tls: TlsAcceptor) {
+    let revoked = engine.revoked.clone();
     let (router, places) = (agents::router(engine), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
-        let (tls, router) = (tls.clone(), router.clone());
+        let (tls, router, mut revoked) = (tls.clone(), router.clone(), revoked.subscribe());
         tokio::spawn(async move {
             let _place = place;
             let Ok(Ok(stream)) = timeout(HEAD_WAIT, tls.accept(stream)).await else { return };
             let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let peer = Peer(shown.map(|certificate| Digest::of_file(certificate)));
-            connection(stream, router.layer(Extension(peer))).await;
+            let is_cut = |cut: &BTreeSet<Digest>| peer.0.is_some_and(|certificate| cut.contains(&certificate));
+            tokio::select! {
+                () = connection(stream, router.layer(Extension(peer))) => {}
+                _ = revoked.wait_for(is_cut) => {}
+            }
         });
     }
 }

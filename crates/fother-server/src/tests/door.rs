@@ -15,7 +15,7 @@ use std::{
 };
 
 pub(super) struct Running {
-    agents: SocketAddr,
+    pub(super) agents: SocketAddr,
     web: SocketAddr,
     pub(super) locks: SocketAddr,
     dir: tempfile::TempDir,
@@ -89,11 +89,11 @@ impl Running {
         answer["data"]["token"].as_str().unwrap().to_owned()
     }
 
-    fn ca(&self) -> String {
+    pub(super) fn ca(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("data/keys/ca.crt")).unwrap()
     }
 
-    fn enrol(&self, name: &str) -> Host {
+    pub(super) fn enrol(&self, name: &str) -> Host {
         let (enrol, key) = enrolment(&self.token(), name);
         let body = serde_json::to_vec(&enrol).unwrap();
         let (status, head, body) = ask(self.agents, &client(&self.ca(), None), "POST /agent/v1/enrol", &body).unwrap();

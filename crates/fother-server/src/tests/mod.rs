@@ -10,3 +10,4 @@ mod lifecycle;
 mod locks;
 mod policies;
 mod ranking;
+mod standing;
