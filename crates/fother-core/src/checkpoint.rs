@@ -192,6 +192,14 @@ impl Note {
         Ok(checkpoint)
     }
 
+    /// What the note says, whoever signed it.
+    ///
+    /// # Errors
+    /// Where the text is no checkpoint.
+    pub fn checkpoint(&self) -> Result<Checkpoint, Error> {
+        self.text.parse()
+    }
+
     /// When `key` cosigned, in seconds since 1970; nothing where it did not. Says nothing about the signature being right.
     #[must_use]
     pub fn cosigned_at(&self, key: &VerifierKey) -> Option<u64> {

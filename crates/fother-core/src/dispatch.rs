@@ -9,7 +9,7 @@ use crate::{
     id::{DirectiveId, HostId, RolloutId, TransactionId},
     mutant,
     mutant::Mutant,
-    plan::CohortTree,
+    plan::Places,
     rollout::{Action, Phase, Rollout},
     state::{Issued, State},
 };
@@ -17,8 +17,16 @@ use std::{collections::BTreeMap, time::Duration};
 
 /// Life of a directive: how long a host may take to accept it.
 pub const DIRECTIVE_LIFE: Duration = Duration::from_secs(600);
-/// Longest time without a check-in before a host counts as lost.
+/// Longest time without a check-in before a host of a small fleet counts as lost: see [`lost_after`].
 pub const LOST_AFTER: Duration = Duration::from_secs(60);
+/// Check-ins a second that a fleet may cost, until [`QUIET_S`] ends it.
+pub const CHECK_INS_PER_S: usize = 200;
+/// Fewest and most seconds to the next check-in of a host that nobody waits for.
+pub const QUIET_S: (u32, u32) = (2, 300);
+/// Fewest seconds to the next check-in of a host that somebody waits for.
+pub const AWAITED_S: u32 = 1;
+/// Most orders of one round: their events fit one append, and the next round goes on from there.
+pub const ORDERS_MAX: usize = 250;
 /// Most directives in one answer.
 pub const ANSWER_DIRECTIVES_MAX: usize = 16;
 /// Largest jump, against the head of the log or the monotonic clock, that is not a fault.
@@ -56,13 +64,38 @@ pub fn same_time(host: Timestamp, now: Timestamp) -> Result<(), Refusal> {
     })
 }
 
-/// Hosts that count as lost from now on; `heard` says when a host was heard of last, at the earliest when this server started.
-pub fn late(state: &State, heard: impl Fn(HostId) -> Timestamp, now: Timestamp) -> Vec<HostId> {
+/// Seconds to the next check-in of a host that nobody waits for: the more hosts, the longer each is quiet.
+#[must_use]
+pub fn quiet_s(hosts: usize) -> u32 {
+    u32::try_from(hosts / CHECK_INS_PER_S).unwrap_or(u32::MAX).clamp(QUIET_S.0, QUIET_S.1)
+}
+
+/// Seconds to this host's next check-in: soon where somebody waits for it, as far as those who are waited for together allow.
+#[must_use]
+pub fn next_check_in_s(state: &State, host: HostId, now: Timestamp) -> u32 {
+    let quiet = quiet_s(state.hosts.len());
+    if !is_awaited(state, host, now) {
+        return quiet;
+    }
+    let running = state.active.iter().filter_map(|id| state.rollouts.get(id)).filter(|rollout| rollout.ended.is_none());
+    let awaited = running.map(Rollout::present_wave).sum::<usize>().max(state.asked);
+    u32::try_from(awaited / CHECK_INS_PER_S).unwrap_or(u32::MAX).clamp(AWAITED_S, quiet)
+}
+
+/// Longest time without a check-in before a host counts as lost: [`LOST_AFTER`], and time for two more tries in a large fleet.
+#[must_use]
+pub fn lost_after(hosts: usize) -> Duration {
+    LOST_AFTER.max(Duration::from_secs(u64::from(quiet_s(hosts)) * 3))
+}
+
+/// Hosts that count as lost from now on, out of these with the time at which each was heard of last, at the earliest when this server started.
+pub fn late(state: &State, heard: impl Iterator<Item = (HostId, Timestamp)>, now: Timestamp) -> Vec<HostId> {
     if mutant::is(Mutant::LossIsNotSeen) {
         return Vec::new();
     }
-    let hosts = state.hosts.iter().filter(|(_, host)| !host.lost && !host.retired);
-    hosts.filter(|(id, _)| now.since(heard(**id)) > LOST_AFTER).map(|(id, _)| *id).collect()
+    let after = lost_after(state.hosts.len());
+    let here = |id: &HostId| state.hosts.get(id).is_some_and(|host| !host.lost && !host.retired);
+    heard.filter(|(id, at)| now.since(*at) > after && here(id)).map(|(id, _)| id).collect()
 }
 
 /// Events to append, and orders to sign in the same append.
@@ -80,8 +113,11 @@ pub fn carry_out<E: From<Damaged>>(
 ) -> Result<Outgoing, E> {
     let id = rollout.id;
     let (mut events, mut orders) = (Vec::new(), Vec::new());
-    let mut places = BTreeMap::new();
+    let mut places = None;
     for action in actions {
+        if orders.len() == ORDERS_MAX {
+            break;
+        }
         match action {
             Action::Dispatch(host) => orders.push((host, apply_order(state, rollout, host, txn()?, &mut places)?)),
             Action::Undo(host, txn) => {
@@ -105,28 +141,20 @@ pub struct Damaged {
     what: &'static str,
 }
 
-/// The apply order of one host of a rollout, out of what the log names. Places of cohorts are remembered in `places`.
-fn apply_order(
-    state: &State,
-    rollout: &Rollout,
-    host: HostId,
-    txn: TransactionId,
-    places: &mut BTreeMap<Digest, crate::plan::Place>,
-) -> Result<Order, Damaged> {
+/// The apply order of one host of a rollout, out of what the log names. The plan's tree is remembered in `places`.
+fn apply_order(state: &State, rollout: &Rollout, host: HostId, txn: TransactionId, places: &mut Option<Places>) -> Result<Order, Damaged> {
     let missing = |what| Damaged { rollout: rollout.id, what };
     let change = state.changes.get(&rollout.change).ok_or_else(|| missing("a change"))?;
     let known = state.plans.get(&rollout.plan).ok_or_else(|| missing("a plan"))?;
-    let (cohort, about) = known.cohorts.iter().find(|(_, cohort)| cohort.hosts.contains(&host)).ok_or_else(|| missing("a host"))?;
+    let cohort = known.cohort_of.get(&host).ok_or_else(|| missing("a host"))?;
+    let about = known.cohorts.get(cohort).ok_or_else(|| missing("a cohort"))?;
     let (rehearsal, _) = about.rehearsal.ok_or_else(|| missing("a rehearsal"))?;
-    if !places.contains_key(cohort) {
-        let place = CohortTree::place(&known.cohorts.keys().copied().collect(), cohort).ok_or_else(|| missing("a cohort"))?;
-        places.insert(*cohort, place);
-    }
+    let places = places.get_or_insert_with(|| Places::over(known.cohorts.keys().copied()));
     Ok(Order::Apply {
         txn,
         plan: rollout.plan,
         cohort: *cohort,
-        place: places.get(cohort).cloned().ok_or_else(|| missing("a cohort"))?,
+        place: places.place(cohort).ok_or_else(|| missing("a cohort"))?,
         rehearsal,
         statement: change.statement,
         author: change.author_signature.clone(),

@@ -9,6 +9,8 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
+mod wire;
+
 /// Version of the event form.
 pub const VERSION: u32 = 1;
 
@@ -16,7 +18,7 @@ pub const VERSION: u32 = 1;
 pub const BYTES_MAX: usize = 60_000;
 
 /// One event as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Event {
     /// [`VERSION`].
     pub v: u32,
@@ -465,7 +467,7 @@ impl Event {
     /// # Errors
     /// See [`Error`].
     pub fn parse(seq: u64, bytes: &[u8]) -> Result<Self, Error> {
-        let event: Self = serde_json::from_slice(bytes).map_err(|error| Error::Unknown { seq, why: error.to_string() })?;
+        let event = wire::read(bytes).map_err(|error| Error::Unknown { seq, why: error.to_string() })?;
         if event.v != VERSION {
             return Err(Error::Unknown { seq, why: format!("version {}", event.v) });
         }

@@ -10,10 +10,13 @@ use crate::{
     resolution::{PackageChange, Resolution},
 };
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Most hosts in one plan. The log names each of them, in as many events as that takes: see [`MEMBERS_MAX`].
-pub const HOSTS_MAX: usize = 10_000;
+pub const HOSTS_MAX: usize = 100_000;
 /// Most hosts that one event names, each at worst with a cohort of its own or the longest zone: far below [`crate::event::BYTES_MAX`].
 pub const MEMBERS_MAX: usize = 400;
 
@@ -82,12 +85,10 @@ impl CohortTree {
         Self { root: merkle::root(&leaves), size: leaves.len() as u64 }
     }
 
-    /// Where the tree over `cohorts` holds `cohort`; nothing where it does not.
+    /// Where the tree over `cohorts` holds `cohort`; nothing where it does not. Whoever asks more than once asks [`Places`].
     #[must_use]
     pub fn place(cohorts: &BTreeSet<Digest>, cohort: &Digest) -> Option<Place> {
-        let leaves: Vec<Digest> = cohorts.iter().copied().collect();
-        let index = leaves.binary_search(cohort).ok()?;
-        Some(Place { index: index as u64, proof: merkle::prove(&leaves, index)? })
+        Places::over(cohorts.iter().copied()).place(cohort)
     }
 
     /// Whether `place` proves that this tree holds `cohort`. The caller has hashed the cohort's bytes under the kind `cohort`,
@@ -95,6 +96,41 @@ impl CohortTree {
     #[must_use]
     pub fn holds(&self, cohort: &Digest, place: &Place) -> bool {
         merkle::verify(&self.root, cohort, place.index, self.size, &place.proof)
+    }
+}
+
+/// The tree over a plan's cohorts with all its nodes, to find many places in it: hashed once, each place costs its proof.
+#[derive(Clone, Debug)]
+pub struct Places {
+    cohorts: Vec<Digest>,
+    /// Hashes of the perfect subtrees, by level.
+    nodes: Vec<Vec<Digest>>,
+}
+
+impl Places {
+    /// The tree over these cohorts, which come sorted.
+    #[must_use]
+    pub fn over(cohorts: impl IntoIterator<Item = Digest>) -> Self {
+        let (cohorts, mut nodes, mut tree) = (cohorts.into_iter().collect::<Vec<_>>(), Vec::new(), merkle::Tree::default());
+        for cohort in &cohorts {
+            tree.append_with(*cohort, |level, _, node| {
+                let level = level as usize;
+                nodes.resize_with(nodes.len().max(level + 1), Vec::new);
+                nodes[level].push(*node);
+            });
+        }
+        Self { cohorts, nodes }
+    }
+
+    /// Where the tree holds `cohort`; nothing where it does not.
+    #[must_use]
+    pub fn place(&self, cohort: &Digest) -> Option<Place> {
+        let index = self.cohorts.binary_search(cohort).ok()? as u64;
+        let node = |level: u32, index: u64| {
+            let index = usize::try_from(index).unwrap_or(usize::MAX);
+            self.nodes.get(level as usize).and_then(|nodes| nodes.get(index)).copied().ok_or(())
+        };
+        Some(Place { index, proof: merkle::prove_from(index, self.cohorts.len() as u64, node).ok()? })
     }
 }
 
@@ -172,7 +208,7 @@ pub struct PlanHost {
     /// Labels that the server assigned.
     pub labels: Labels,
     /// What it said it would do; `None` if it has not answered.
-    pub resolution: Option<Resolution>,
+    pub resolution: Option<Arc<Resolution>>,
 }
 
 /// A finished plan with its cohorts, and who is not in it.
@@ -223,11 +259,17 @@ pub fn plan(
     excluded: &BTreeMap<String, String>,
 ) -> Result<Planned, Error> {
     let group = policy.group.get(group_name).ok_or_else(|| Error::NoGroup(group_name.to_owned()))?;
-    let mut grouped: BTreeMap<Vec<u8>, Cohort> = BTreeMap::new();
+    let mut answers: BTreeMap<&[PackageChange], Vec<(HostId, Digest)>> = BTreeMap::new();
+    let mut known: BTreeMap<&Labels, bool> = BTreeMap::new();
     let (mut up_to_date, mut unknown, mut members) = (Vec::new(), Vec::new(), 0);
     for host in hosts {
-        let member =
-            crate::policy::selects(&group.select, &host.labels).map_err(|why| Error::Selector { group: group_name.to_owned(), why })?;
+        let member = match known.get(&host.labels) {
+            Some(member) => *member,
+            None => {
+                let of = |why| Error::Selector { group: group_name.to_owned(), why };
+                *known.entry(&host.labels).or_insert(crate::policy::selects(&group.select, &host.labels).map_err(of)?)
+            }
+        };
         if !member {
             continue;
         }
@@ -235,12 +277,7 @@ pub fn plan(
         match &host.resolution {
             None => unknown.push(host.id),
             Some(resolution) if resolution.changes.is_empty() => up_to_date.push(host.id),
-            Some(resolution) => {
-                let changes = with_closes(&resolution.changes, closes);
-                let key = canonical::to_vec(&changes)?;
-                let cohort = grouped.entry(key).or_insert_with(|| empty_cohort(policy, group, changes));
-                cohort.hosts.insert(host.id, resolution.base);
-            }
+            Some(resolution) => answers.entry(&resolution.changes).or_default().push((host.id, resolution.base)),
         }
     }
     if members > HOSTS_MAX {
@@ -248,8 +285,19 @@ pub fn plan(
     }
     up_to_date.sort_unstable();
     unknown.sort_unstable();
-    let cohorts =
-        grouped.into_values().map(|cohort| cohort.digest().map(|digest| (digest, cohort))).collect::<Result<BTreeMap<_, _>, _>>()?;
+    // Answers that differ in what hosts cannot know become one.
+    let mut grouped: BTreeMap<Vec<PackageChange>, Vec<(HostId, Digest)>> = BTreeMap::new();
+    for (changes, hosts) in answers {
+        grouped.entry(with_closes(changes, closes)).or_default().extend(hosts);
+    }
+    let cohorts = grouped
+        .into_iter()
+        .map(|(changes, hosts)| {
+            let mut cohort = empty_cohort(policy, group, changes);
+            cohort.hosts.extend(hosts);
+            Ok((cohort.digest()?, cohort))
+        })
+        .collect::<Result<BTreeMap<_, _>, canonical::Error>>()?;
     let plan = Plan {
         group: group_name.to_owned(),
         select: group.select.clone(),

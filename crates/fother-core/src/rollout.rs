@@ -27,9 +27,11 @@ use crate::{
     protocol::Outcome,
 };
 use counters::{Counters, Takes};
+use imbl::{OrdMap, OrdSet};
 use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -50,10 +52,11 @@ pub struct Rollout {
     /// The plan.
     pub plan: Digest,
     /// Fixed when it started.
-    pub setup: Setup,
+    #[serde(serialize_with = "shared")]
+    pub setup: Arc<Setup>,
     /// When it started.
     pub started: Timestamp,
-    hosts: BTreeMap<HostId, Phase>,
+    hosts: OrdMap<HostId, Phase>,
     /// Waves that have passed.
     pub waves_passed: u32,
     /// Stands still.
@@ -70,14 +73,14 @@ pub struct Rollout {
     /// When it ended.
     pub ended_at: Option<Timestamp>,
     /// Hosts of it that left for good: nothing is expected of them, and they count no more.
-    retired: BTreeSet<HostId>,
+    retired: OrdSet<HostId>,
     /// Hosts of it that a later rollout has worked on since: that one counts them.
-    released: BTreeSet<HostId>,
+    released: OrdSet<HostId>,
     /// Hosts whose undo failed or was refused: a person may ask for it again.
-    tried: BTreeSet<HostId>,
+    tried: OrdSet<HostId>,
     /// Transactions that hosts were given, where it is more than one, and answers that came too late.
-    attempts: BTreeMap<HostId, u32>,
-    late: BTreeMap<HostId, u32>,
+    attempts: OrdMap<HostId, u32>,
+    late: OrdMap<HostId, u32>,
     /// The sequential test over the hosts so far.
     test: gate::Sprt,
     /// Longest transaction so far, in milliseconds.
@@ -87,6 +90,10 @@ pub struct Rollout {
     zone_members: BTreeMap<String, u32>,
     #[serde(skip)]
     counters: Counters,
+}
+
+fn shared<S: serde::Serializer>(setup: &Arc<Setup>, to: S) -> Result<S::Ok, S::Error> {
+    (**setup).serialize(to)
 }
 
 /// What to do next.
@@ -115,7 +122,7 @@ impl Rollout {
             change,
             plan,
             started: now,
-            hosts: BTreeMap::new(),
+            hosts: OrdMap::new(),
             waves_passed: 0,
             paused: false,
             rolling_back: None,
@@ -123,17 +130,17 @@ impl Rollout {
             blocked: BTreeSet::new(),
             ended: None,
             ended_at: None,
-            retired: BTreeSet::new(),
-            released: BTreeSet::new(),
-            tried: BTreeSet::new(),
-            attempts: BTreeMap::new(),
-            late: BTreeMap::new(),
+            retired: OrdSet::new(),
+            released: OrdSet::new(),
+            tried: OrdSet::new(),
+            attempts: OrdMap::new(),
+            late: OrdMap::new(),
             test: gate::Sprt::default(),
             slowest_ms: 0,
             members: setup.group_size,
             zone_members: setup.zone_sizes.clone(),
             counters: Counters::default(),
-            setup,
+            setup: Arc::new(setup),
         };
         for (wave, hosts) in (0_u32..).zip(rollout.setup.waves.clone()) {
             hosts.into_iter().for_each(|host| rollout.place(wave, host));
@@ -148,14 +155,15 @@ impl Rollout {
         if at > self.setup.waves.len() {
             return;
         }
-        if at == self.setup.waves.len() {
-            self.setup.waves.push(Vec::new());
+        let setup = Arc::make_mut(&mut self.setup);
+        if at == setup.waves.len() {
+            setup.waves.push(Vec::new());
         }
         for (host, zone) in members {
-            self.setup.waves[at].push(*host);
-            self.setup.zones.insert(*host, zone.clone());
-            self.place(wave, *host);
+            setup.waves[at].push(*host);
+            setup.zones.insert(*host, zone.clone());
         }
+        members.iter().for_each(|(host, _)| self.place(wave, *host));
     }
 
     fn place(&mut self, wave: u32, host: HostId) {
@@ -165,7 +173,7 @@ impl Rollout {
 
     /// Every host and where it is.
     #[must_use]
-    pub fn hosts(&self) -> &BTreeMap<HostId, Phase> {
+    pub fn hosts(&self) -> &OrdMap<HostId, Phase> {
         &self.hosts
     }
 
@@ -306,14 +314,14 @@ impl Rollout {
 
     /// A host left for good.
     pub(crate) fn retire(&mut self, host: HostId) {
-        if self.hosts.contains_key(&host) && self.retired.insert(host) && !mutant::is(Mutant::RetiredKeepsCounting) {
+        if self.hosts.contains_key(&host) && self.retired.insert(host).is_none() && !mutant::is(Mutant::RetiredKeepsCounting) {
             self.refresh(host);
         }
     }
 
     /// A later rollout works on this host: it counts there.
     pub(crate) fn release(&mut self, host: HostId) {
-        if self.hosts.contains_key(&host) && self.released.insert(host) {
+        if self.hosts.contains_key(&host) && self.released.insert(host).is_none() {
             self.refresh(host);
         }
     }
@@ -362,6 +370,12 @@ impl Rollout {
     #[must_use]
     pub fn is_in_present_wave(&self, host: &HostId) -> bool {
         self.counters.place_of(host).is_some_and(|place| self.counters.span(self.waves_passed).contains(&place))
+    }
+
+    /// Number of hosts of the present wave.
+    #[must_use]
+    pub fn present_wave(&self) -> usize {
+        self.counters.span(self.waves_passed).len()
     }
 
     /// Whether this host left for good.

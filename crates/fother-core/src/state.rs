@@ -15,6 +15,7 @@ use crate::{
     rehearsal::Verdict,
     rollout::{Around, Out, Rollout, Why},
 };
+use imbl::{OrdMap, OrdSet};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -68,6 +69,8 @@ pub struct Host {
     pub rollout: Option<RolloutId>,
     /// Its directives without a final outcome; of one transaction the newest only.
     pub open: BTreeSet<DirectiveId>,
+    /// Its other directives that are still known, oldest first, at most [`DIRECTIVES_KEPT`].
+    pub closed: Vec<DirectiveId>,
     /// How long its last transactions took, in ms, newest last, at most [`HISTORY_KEPT`].
     pub apply_ms: Vec<u64>,
     /// Refusals that it reported, newest last, at most [`REFUSALS_KEPT`].
@@ -96,14 +99,33 @@ impl Host {
             retired: false,
             rollout: None,
             open: BTreeSet::new(),
+            closed: Vec::new(),
             apply_ms: Vec::new(),
             refusals: Vec::new(),
         }
     }
 }
 
+impl Host {
+    /// Directives that `is_done` is true of are open no more, and the oldest of those that are not are forgotten.
+    fn close(&mut self, directives: &mut OrdMap<DirectiveId, Issued>, is_done: impl Fn(&DirectiveId, &Issued) -> bool) {
+        let done = |id: &DirectiveId| directives.get(id).is_none_or(|issued| is_done(id, issued));
+        let closed: Vec<DirectiveId> = self.open.iter().filter(|id| done(id)).copied().collect();
+        for id in closed {
+            self.open.remove(&id);
+            self.closed.push(id);
+        }
+        let extra = self.closed.len().saturating_sub(DIRECTIVES_KEPT);
+        for id in self.closed.drain(..extra) {
+            directives.remove(&id);
+        }
+    }
+}
+
 /// Times of transactions kept per host.
 pub const HISTORY_KEPT: usize = 5;
+/// Directives without further work that are kept per host: a late report may still speak of one. The log keeps all.
+pub const DIRECTIVES_KEPT: usize = 16;
 /// Refusals kept per host.
 pub const REFUSALS_KEPT: usize = 16;
 
@@ -163,14 +185,17 @@ pub struct CohortState {
 }
 
 /// A plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PlanState {
     /// Group.
     pub group: String,
     /// Number of hosts that it was made for.
     pub hosts: u32,
     /// Cohorts.
-    pub cohorts: BTreeMap<Digest, CohortState>,
+    pub cohorts: OrdMap<Digest, CohortState>,
+    /// The cohort of each member.
+    #[serde(skip)]
+    pub cohort_of: OrdMap<HostId, Digest>,
     /// Distinct approvers needed.
     pub approvals: u32,
     /// Updates left out.
@@ -214,17 +239,17 @@ pub struct State {
     /// Time of the last event.
     pub head: Timestamp,
     /// Tokens.
-    pub tokens: BTreeMap<TokenId, Token>,
+    pub tokens: OrdMap<TokenId, Token>,
     /// Hosts.
-    pub hosts: BTreeMap<HostId, Host>,
+    pub hosts: OrdMap<HostId, Host>,
     /// Directives.
-    pub directives: BTreeMap<DirectiveId, Issued>,
+    pub directives: OrdMap<DirectiveId, Issued>,
     /// Plans.
-    pub plans: BTreeMap<Digest, PlanState>,
+    pub plans: OrdMap<Digest, PlanState>,
     /// Changes.
-    pub changes: BTreeMap<ChangeId, Change>,
+    pub changes: OrdMap<ChangeId, Change>,
     /// Rollouts.
-    pub rollouts: BTreeMap<RolloutId, Rollout>,
+    pub rollouts: OrdMap<RolloutId, Rollout>,
     /// Updates that may be planned again although they were rolled back: group, source package, version.
     pub cleared: BTreeSet<(String, String, String)>,
     /// Exceptions whose end was said, with that end: a longer one of the same name ends anew.
@@ -238,11 +263,17 @@ pub struct State {
     /// Hosts that others patch and that ask for reboot locks, by their ids.
     pub lock_clients: BTreeMap<String, Client>,
     /// Hosts that are not heard of and did not leave.
-    pub lost: BTreeSet<HostId>,
+    pub lost: OrdSet<HostId>,
     /// Rollouts that run, or that still keep a host out of service.
     pub active: BTreeSet<RolloutId>,
     /// Why nothing new may begin anywhere, if a person said so.
     pub stopped: Option<String>,
+    /// Hosts of which a directive is open.
+    #[serde(skip)]
+    pub asked: usize,
+    /// Hosts that did not leave, by the digest of their certificate.
+    #[serde(skip)]
+    pub certificates: OrdMap<Digest, HostId>,
 }
 
 impl State {
@@ -335,6 +366,7 @@ impl State {
                     token.used = true;
                 }
                 let new = Host::enrolled(hostname.clone(), labels.clone(), *certificate, cosigner.clone(), *observe);
+                self.certificates.insert(*certificate, *host);
                 self.hosts.insert(*host, new);
                 self.member(*host, true);
             }
@@ -363,11 +395,16 @@ impl State {
             Data::HostRevoked { host, reason } => {
                 if let Some(host) = self.hosts.get_mut(host) {
                     host.revoked = Some(reason.clone());
+                    self.certificates.remove(&host.certificate);
+                    host.previous.map(|previous| self.certificates.remove(&previous));
+                    host.previous.map(|previous| self.certificates.remove(&previous));
                 }
             }
             Data::HostRenewed { host, certificate } => {
-                if let Some(host) = self.hosts.get_mut(host) {
-                    host.previous = Some(std::mem::replace(&mut host.certificate, *certificate));
+                if let Some(known) = self.hosts.get_mut(host) {
+                    known.previous.take().map(|before| self.certificates.remove(&before));
+                    known.previous = Some(std::mem::replace(&mut known.certificate, *certificate));
+                    self.certificates.insert(*certificate, *host);
                 }
             }
             Data::HostRetired { host } => self.fold_retired(*host),
@@ -380,12 +417,16 @@ impl State {
         self.lost.remove(&id);
         let Some(host) = self.hosts.get_mut(&id).filter(|host| !host.retired) else { return };
         host.retired = true;
+        self.certificates.remove(&host.certificate);
+        host.previous.map(|previous| self.certificates.remove(&previous));
         self.member(id, false);
         // Those that have ended, too: one of them may be put back later.
         let with: Vec<RolloutId> =
             self.rollouts.values().filter(|rollout| rollout.hosts().contains_key(&id)).map(|rollout| rollout.id).collect();
         for rollout in with {
-            self.rollouts.entry(rollout).and_modify(|rollout| rollout.retire(id));
+            if let Some(rollout) = self.rollouts.get_mut(&rollout) {
+                rollout.retire(id);
+            }
             self.settle(rollout);
         }
     }
@@ -443,8 +484,8 @@ impl State {
         let mut before = None;
         if let Some(host) = self.hosts.get_mut(id) {
             host.sequence = host.sequence.max(*sequence);
-            let directives = &self.directives;
-            host.open.retain(|other| directives.get(other).is_some_and(|other| !other.is_done(&issued, at)));
+            self.asked += usize::from(host.open.is_empty());
+            host.close(&mut self.directives, |_, other| other.is_done(&issued, at));
             host.open.insert(*directive);
             if rollout.is_some() {
                 before = host.rollout.filter(|before| Some(*before) != *rollout);
@@ -456,7 +497,9 @@ impl State {
                 before.release(*id);
             }
             before.into_iter().for_each(|before| self.settle(before));
-            self.rollouts.entry(rollout).and_modify(|rollout| rollout.issued(*id, order, txn, at));
+            if let Some(rollout) = self.rollouts.get_mut(&rollout) {
+                rollout.issued(*id, order, txn, at);
+            }
             self.settle(rollout);
         }
         self.directives.insert(*directive, issued);
@@ -506,14 +549,18 @@ impl State {
         let newest = !host.open.iter().filter_map(|other| self.directives.get(other)).any(|other| other.renews(issued));
         let (rollout, txn) = (issued.rollout, issued.txn);
         if report.outcome.is_final() && !matches!(report.outcome, Outcome::Refused { why: Refused::Replayed { .. } }) {
-            host.open.remove(&directive);
             if let Some(issued) = self.directives.get_mut(&directive) {
                 issued.ended(&report.outcome);
                 fold_rehearsal(&mut self.plans, issued, &report.outcome);
             }
+            let asked = !host.open.is_empty();
+            host.close(&mut self.directives, |id, _| *id == directive);
+            self.asked = self.asked.saturating_sub(usize::from(asked && host.open.is_empty()));
         }
         if let Some(rollout) = rollout {
-            self.rollouts.entry(rollout).and_modify(|rollout| rollout.report(id, txn, &report.outcome, newest, at));
+            if let Some(rollout) = self.rollouts.get_mut(&rollout) {
+                rollout.report(id, txn, &report.outcome, newest, at);
+            }
             self.settle(rollout);
         }
     }
@@ -524,7 +571,8 @@ impl State {
                 let new = PlanState {
                     group: group.clone(),
                     hosts: *hosts,
-                    cohorts: BTreeMap::new(),
+                    cohorts: OrdMap::new(),
+                    cohort_of: OrdMap::new(),
                     approvals: *approvals,
                     excluded: excluded.clone(),
                     emergency: emergency.clone(),
@@ -536,6 +584,7 @@ impl State {
             Data::PlanMembers { plan, cohorts } => {
                 if let Some(plan) = self.plans.get_mut(plan) {
                     for (cohort, hosts) in cohorts {
+                        plan.cohort_of.extend(hosts.iter().map(|host| (*host, *cohort)));
                         plan.cohorts.entry(*cohort).or_default().hosts.extend(hosts);
                     }
                 }
@@ -608,8 +657,9 @@ impl State {
             Data::HostWithdrawn { host, txn, .. } => {
                 rollout.withdraw(*host, *txn);
                 if let Some(host) = self.hosts.get_mut(host) {
-                    let directives = &self.directives;
-                    host.open.retain(|other| directives.get(other).is_some_and(|other| other.txn != Some(*txn)));
+                    let asked = !host.open.is_empty();
+                    host.close(&mut self.directives, |_, issued| issued.txn == Some(*txn));
+                    self.asked = self.asked.saturating_sub(usize::from(asked && host.open.is_empty()));
                 }
             }
             Data::HostSkipped { host, reason, .. } => rollout.skip(*host, reason),
@@ -627,7 +677,7 @@ fn is_member(select: &str, labels: &Labels) -> bool {
 }
 
 /// Members of a group by zone, without those that left; clients of reboot locks are members like others.
-fn zone_sizes(hosts: &BTreeMap<HostId, Host>, clients: &BTreeMap<String, Client>, select: &str) -> BTreeMap<String, u32> {
+fn zone_sizes(hosts: &OrdMap<HostId, Host>, clients: &BTreeMap<String, Client>, select: &str) -> BTreeMap<String, u32> {
     let (mut sizes, mut known) = (BTreeMap::new(), BTreeMap::new());
     let here = hosts.values().filter(|host| !host.retired).map(|host| &host.labels);
     for labels in here.chain(clients.values().map(|client| &client.labels)) {
@@ -642,7 +692,7 @@ fn zone(labels: &Labels) -> &str {
     labels.get("zone").map(String::as_str).unwrap_or_default()
 }
 
-fn fold_rehearsal(plans: &mut BTreeMap<Digest, PlanState>, issued: &Issued, outcome: &Outcome) {
+fn fold_rehearsal(plans: &mut OrdMap<Digest, PlanState>, issued: &Issued, outcome: &Outcome) {
     if issued.order == "rehearse"
         && let Outcome::Rehearsed { rehearsal, verdict, failing } = outcome
         && let Some(cohort) = issued.plan.and_then(|plan| plans.get_mut(&plan)).and_then(|plan| plan.cohorts.get_mut(&issued.cohort?))

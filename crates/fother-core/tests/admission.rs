@@ -105,12 +105,13 @@ fn fleet() -> State {
         let made = PlanState {
             group: role.to_owned(),
             hosts: 2,
-            cohorts,
+            cohorts: cohorts.into(),
             approvals: 1,
             excluded: BTreeMap::new(),
             emergency: None,
             approvers: BTreeSet::new(),
             created: Timestamp(0),
+            ..PlanState::default()
         };
         state.plans.insert(plan(role), made);
     }
@@ -223,7 +224,7 @@ fn two_groups_are_never_out_together_whichever_side_says_so() {
         assert_eq!(may_start(&policy, &state, &me, at(DAY)), Ok(()));
         state.lost.insert(host(other, 1));
         assert_eq!(may_start(&policy, &state, &me, at(DAY)), Err(Held::NeverWith { group: other.to_owned(), host: host(other, 1) }));
-        state.lost = BTreeSet::from([host("web", 0)]);
+        state.lost = BTreeSet::from([host("web", 0)]).into();
         assert_eq!(may_start(&policy, &state, &me, at(DAY)), Ok(()), "a lost host of a third group is nothing to it");
     }
 }

@@ -11,7 +11,7 @@ use axum::{
     body::{Body, Bytes},
     extract::{DefaultBodyLimit, Path, State as Held},
     http::{HeaderMap, HeaderValue, StatusCode, header},
-    response::Response,
+    response::{IntoResponse as _, Response},
     routing::{get, post, put},
 };
 use fother_core::{
@@ -21,7 +21,7 @@ use fother_core::{
     protocol::{BLOB_BYTES_MAX, CHECK_IN_BYTES_MAX, CheckIn, CheckInAnswer, Enrol, Enrolled, Outcome, Report},
     rehearsal::Rehearsal,
     resolution::Resolution,
-    state::{Host, State},
+    state::State,
 };
 use std::{
     io::{Seek as _, SeekFrom},
@@ -30,12 +30,8 @@ use std::{
 
 /// Largest enrolment request, in bytes.
 const ENROL_BYTES_MAX: usize = 64 << 10;
-/// Seconds to the next check-in while somebody waits for the host.
-const AWAITED_S: u32 = 1;
-/// Fewest and most seconds to the next check-in otherwise; the most leaves two tries before a host counts as lost.
-const QUIET_S: (u32, u32) = (2, 20);
-/// Quiet check-ins a second that a fleet may cost, until [`QUIET_S`] ends it.
-const QUIET_PER_S: usize = 50;
+/// A host that comes back after this many seconds or more, and has nothing else to ask, gives its connection up: its place is another's.
+const PARTED_S: u32 = 5;
 /// Kinds that an agent may send.
 const SENT: [&str; 3] = [kind::INVENTORY, kind::RESOLUTION, kind::REHEARSAL];
 /// Kinds that an agent may read.
@@ -61,13 +57,9 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
 
 /// The enrolled host behind a certificate.
 pub(crate) fn host_of(engine: &Engine, peer: Peer) -> Result<HostId, Problem> {
-    let state = engine.state();
-    let is_its = |host: &Host| peer.0.is_some() && (Some(host.certificate) == peer.0 || host.previous == peer.0);
-    let known = state.hosts.iter().find(|(_, host)| is_its(host) && !host.retired && host.revoked.is_none());
+    let known = peer.0.and_then(|certificate| engine.state().certificates.get(&certificate).copied());
     let hint = "enrol this host with a token of this server";
-    known
-        .map(|(id, _)| *id)
-        .ok_or_else(|| Problem::new(StatusCode::FORBIDDEN, "no-certificate", "no certificate of an enrolled host", hint))
+    known.ok_or_else(|| Problem::new(StatusCode::FORBIDDEN, "no-certificate", "no certificate of an enrolled host", hint))
 }
 
 async fn enrol(Held(engine): Shared, Json(enrol): Json<Enrol>) -> Answer<Json<Enrolled>> {
@@ -80,7 +72,7 @@ pub(crate) fn admit(engine: &Engine, enrol: &Enrol) -> Result<Enrolled, Error> {
     let host = HostId::new(ms, random);
     let (certificate, digest) = engine.identity.certify(&enrol.csr, host, engine.clock.now())?;
     engine.commit(&host.to_string(), |state, now| Ok(vec![decide::enrol(state, host, enrol, digest, now)?]))?;
-    lock(&engine.heard).entry(host).or_default().at = engine.clock.now();
+    lock(&engine.heard).note(host, engine.clock.now());
     tracing::info!(%host, "a host enrolled");
     Ok(Enrolled {
         host,
@@ -91,22 +83,27 @@ pub(crate) fn admit(engine: &Engine, enrol: &Enrol) -> Result<Enrolled, Error> {
     })
 }
 
-async fn check_in(Held(engine): Shared, Extension(peer): Extension<Peer>, Json(report): Json<CheckIn>) -> Answer<Json<CheckInAnswer>> {
+async fn check_in(Held(engine): Shared, Extension(peer): Extension<Peer>, Json(report): Json<CheckIn>) -> Answer<Response> {
     let host = host_of(&engine, peer)?;
     bounded(&engine, host, 0)?;
     if let Err(refusal) = dispatch::same_time(report.clock, engine.clock.now()) {
         tracing::warn!(%host, "a check-in was refused: {refusal}");
         return Err(Error::from(refusal).into());
     }
-    blocking(move || take_check_in(&engine, host, &report)).await.map(Json)
+    let answer = blocking(move || take_check_in(&engine, host, &report)).await?;
+    let over = answer.next_check_in_s >= PARTED_S && answer.directives.is_empty() && !answer.wants_inventory;
+    let mut response = Json(answer).into_response();
+    if over {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
 }
 
 /// Takes a check-in: what it reports is stored before it is acknowledged; the same one again changes nothing.
 pub(crate) fn take_check_in(engine: &Engine, host: HostId, report: &CheckIn) -> Result<CheckInAnswer, Error> {
     let now = engine.clock.now();
     engine.is_one_machine(host, report)?;
-    let known = engine.state().hosts.get(&host).cloned();
-    let (acknowledged, inventory) = known.map_or((0, None), |known| (known.acknowledged, known.inventory));
+    let (acknowledged, inventory) = engine.state().hosts.get(&host).map_or((0, None), |known| (known.acknowledged, known.inventory));
     let packages = if inventory == Some(report.inventory) { None } else { inventory_of(engine, report)? };
     for one in report.reports.iter().filter(|one| one.number > acknowledged) {
         check_report(engine, &engine.state(), one)?;
@@ -119,8 +116,7 @@ pub(crate) fn take_check_in(engine: &Engine, host: HostId, report: &CheckIn) -> 
         Err(Error::Clock(_)) => state,
         Err(error) => return Err(error),
     };
-    lock(&engine.heard).entry(host).or_default().at = now;
-    engine.store.seen(&[(host.to_string(), now)])?;
+    lock(&engine.heard).note(host, now);
     let directives = match engine.clock_fault() {
         None => engine.directives_for(&state, host, report.seen, now)?,
         Some(_) => Vec::new(),
@@ -130,17 +126,12 @@ pub(crate) fn take_check_in(engine: &Engine, host: HostId, report: &CheckIn) -> 
     Ok(CheckInAnswer {
         acknowledged: known.map_or(0, |known| known.acknowledged),
         directives,
-        next_check_in_s: if dispatch::is_awaited(&state, host, now) { AWAITED_S } else { quiet_s(state.hosts.len()) },
+        next_check_in_s: dispatch::next_check_in_s(&state, host, now),
         wants_inventory: known.is_none_or(|known| known.inventory != Some(report.inventory)),
         checkpoint: Some(checkpoint),
         consistency,
         stopped: state.stopped.is_some(),
     })
-}
-
-/// The more hosts, the longer each is quiet.
-fn quiet_s(hosts: usize) -> u32 {
-    u32::try_from(hosts / QUIET_PER_S).unwrap_or(u32::MAX).clamp(QUIET_S.0, QUIET_S.1)
 }
 
 /// Number of packages of a new inventory; nothing while its blob was not sent.
@@ -286,17 +277,4 @@ fn part(file: std::fs::File, size: u64, from: Option<u64>) -> Response {
         headers.insert(header::CONTENT_RANGE, range);
     }
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::orders::LOST_AFTER;
-
-    #[test]
-    fn a_larger_fleet_is_quiet_for_longer_but_never_until_it_counts_as_lost() {
-        let waits = [0, 5, 500, 100_000].map(quiet_s);
-        assert_eq!(waits, [2, 2, 10, 20]);
-        assert!(waits.iter().all(|wait| u64::from(*wait) * 2 < LOST_AFTER.as_secs()));
-    }
 }

@@ -122,7 +122,7 @@ fn digest(hex: &str) -> Answer<Digest> {
 }
 
 async fn status(Held(engine): Shared) -> Data {
-    let (state, last) = (engine.state(), lock(&engine.heard).values().map(|heard| heard.at).max());
+    let (state, last) = (engine.state(), lock(&engine.heard).newest());
     let count = |pick: &dyn Fn(&fother_core::state::Host) -> bool| state.hosts.values().filter(|host| !host.retired && pick(host)).count();
     let (policy, now) = (engine.policy(), engine.clock.now());
     let held = |rollout: &fother_core::rollout::Rollout| match rollout.ended {
@@ -153,8 +153,7 @@ async fn state(Held(engine): Shared) -> Data {
 }
 
 async fn last_seen(Held(engine): Shared) -> Data {
-    let heard: BTreeMap<_, _> = lock(&engine.heard).iter().map(|(host, heard)| (*host, heard.at)).collect();
-    data(heard)
+    data(lock(&engine.heard).times())
 }
 
 async fn blob(Held(engine): Shared, Path(hex): Path<String>) -> Answer<Vec<u8>> {

@@ -266,25 +266,7 @@ impl Engine {
             }
         }
     }
-
-    /// Counts a host's request of `bytes`; false where it asks too much in this minute.
-    pub(crate) fn allow(&self, host: fother_core::id::HostId, bytes: u64) -> bool {
-        let minute = self.clock.now().ms() / 60_000;
-        let mut heard = lock(&self.heard);
-        let host = heard.entry(host).or_default();
-        if host.minute != minute {
-            (host.minute, host.requests, host.bytes) = (minute, 0, 0);
-        }
-        host.requests = host.requests.saturating_add(1);
-        host.bytes = host.bytes.saturating_add(bytes);
-        host.requests <= HOST_REQUESTS_MAX && host.bytes <= HOST_BYTES_MAX
-    }
 }
-
-/// Most check-ins and blobs of one host per minute.
-pub const HOST_REQUESTS_MAX: u32 = 600;
-/// Most blob bytes of one host per minute.
-pub const HOST_BYTES_MAX: u64 = 128 << 20;
 
 /// What directives carry of snapshots.
 pub(crate) fn pins(snapshots: &[Snapshot]) -> Vec<IndexPin> {

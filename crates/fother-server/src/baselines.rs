@@ -20,7 +20,10 @@ use fother_core::{
     rollout::{End, Phase},
     state::{Host, State},
 };
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashMap, HashSet, hash_map::Entry},
+    sync::Arc,
+};
 
 /// What each package closes, by its name and the version that it goes to.
 pub(crate) type ClosedBy = BTreeMap<(String, String), Closed>;
@@ -48,14 +51,24 @@ impl Engine {
     ) -> Result<Answers, Error> {
         let snapshots = self.snapshots()?;
         let (mut hosts, mut observing, mut installed) = (Vec::new(), Vec::new(), crate::commands::Installed::new());
+        let (mut read, mut looked) = (HashMap::new(), HashSet::new());
         for (id, host) in members {
             if host.observe {
                 observing.push(id);
                 continue;
             }
             let fits = host.resolution.filter(|(_, base)| host.base == Some(*base) && !host.lost);
-            let resolution: Option<Resolution> = fits.map(|(digest, _)| self.get(digest)).transpose()?;
-            if let (Some(inventory), Some(resolution)) = (host.inventory, &resolution) {
+            let resolution: Option<Arc<Resolution>> = match fits {
+                Some((digest, _)) => match read.entry(digest) {
+                    Entry::Occupied(known) => Some(Arc::clone(known.get())),
+                    Entry::Vacant(new) => Some(Arc::clone(new.insert(Arc::new(self.get(digest)?)))),
+                },
+                None => None,
+            };
+            // Hosts of one base have the same packages, and one answer on it changes the same.
+            if let (Some(inventory), Some((digest, base)), Some(resolution)) = (host.inventory, fits, &resolution)
+                && looked.insert((base, digest))
+            {
                 crate::commands::lowest(&self.get(inventory)?, resolution, &mut installed);
             }
             hosts.push(PlanHost { id, labels: host.labels.clone(), resolution });

@@ -13,11 +13,12 @@ use fother_core::{
     change::Status,
     decide::{self, Steer, Submission},
     directive::Order,
+    dispatch::ORDERS_MAX,
     event::Data,
     id::{ChangeId, HostId, RolloutId, TokenId},
     inventory::{Inventory, Labels},
     package::Offer,
-    plan::{self, Cohort, CohortTree, Plan, PlanHost},
+    plan::{self, Cohort, Places, Plan, PlanHost},
     policy::{self, calendar},
     protocol::Token,
     rehearsal::Rehearsal,
@@ -115,16 +116,18 @@ impl Engine {
     /// Asks every host of a group what its package manager would do.
     pub(crate) fn resolve(&self, actor: &str, group: &str, exclude: BTreeSet<String>) -> Result<Asked, Error> {
         let pins = archives::pins(&self.snapshots()?);
-        let mut asked = Asked::default();
-        let before = self.state().size;
-        let state = self.commit(actor, |state, now| {
-            let (here, lost): (Vec<_>, Vec<_>) = self.members(state, group)?.into_iter().partition(|(_, host)| is_reachable(host));
-            asked.hosts = here.iter().map(|(id, _)| *id).collect();
-            asked.lost = lost.iter().map(|(id, _)| *id).collect();
-            let order = Order::Resolve { pins, exclude: exclude.into_iter().collect() };
-            self.issue(state, now, None, asked.hosts.iter().map(|host| (*host, order.clone())).collect())
-        })?;
-        asked.directives = since(&state, before, "resolve", &asked.hosts);
+        let state = self.state();
+        let (here, lost): (Vec<_>, Vec<_>) = self.members(&state, group)?.into_iter().partition(|(_, host)| is_reachable(host));
+        let ids = |hosts: Vec<(HostId, &Host)>| hosts.into_iter().map(|(id, _)| id).collect();
+        let mut asked = Asked { hosts: ids(here), lost: ids(lost), directives: Vec::new() };
+        let order = Order::Resolve { pins, exclude: exclude.into_iter().collect() };
+        for some in asked.hosts.chunks(ORDERS_MAX) {
+            let state = self.commit(actor, |state, now| {
+                let reachable = some.iter().filter(|host| state.hosts.get(*host).is_some_and(is_reachable));
+                self.issue(state, now, None, reachable.map(|host| (*host, order.clone())).collect())
+            })?;
+            asked.directives.extend(newest(&state, "resolve", some));
+        }
         Ok(asked)
     }
 
@@ -181,26 +184,27 @@ impl Engine {
 
     /// Asks one host of each cohort to rehearse.
     pub(crate) fn rehearse(&self, actor: &str, digest: Digest, bisect: bool) -> Result<Vec<String>, Error> {
-        let (before, mut hosts) = (self.state().size, Vec::new());
-        let state = self.commit(actor, |state, now| {
-            let Some(plan) = state.plans.get(&digest) else {
-                return refuse("unknown-plan", format!("there is no plan {digest}"), "see `fother plan ls`");
+        let state = self.state();
+        let Some(plan) = state.plans.get(&digest) else {
+            return refuse("unknown-plan", format!("there is no plan {digest}"), "see `fother plan ls`");
+        };
+        let places = Places::over(plan.cohorts.keys().copied());
+        let (mut orders, mut directives) = (Vec::new(), Vec::new());
+        for (cohort, about) in &plan.cohorts {
+            let able = |id: &&HostId| state.hosts.get(*id).is_some_and(|host| is_reachable(host) && !host.observe);
+            let Some(host) = about.hosts.iter().find(able) else {
+                let what = format!("no host of the cohort {} can rehearse now", cohort.short());
+                return refuse("nobody-to-rehearse", what, "see `fother host ls` for lost and observing hosts");
             };
-            let mut orders = Vec::new();
-            let all = plan.cohorts.keys().copied().collect();
-            for (cohort, about) in &plan.cohorts {
-                let able = |id: &&HostId| state.hosts.get(*id).is_some_and(|host| is_reachable(host) && !host.observe);
-                let Some(host) = about.hosts.iter().find(able) else {
-                    let what = format!("no host of the cohort {} can rehearse now", cohort.short());
-                    return refuse("nobody-to-rehearse", what, "see `fother host ls` for lost and observing hosts");
-                };
-                hosts.push(*host);
-                let Some(place) = CohortTree::place(&all, cohort) else { continue };
-                orders.push((*host, Order::Rehearse { plan: digest, cohort: *cohort, place, bisect }));
-            }
-            self.issue(state, now, None, orders)
-        })?;
-        Ok(since(&state, before, "rehearse", &hosts))
+            let Some(place) = places.place(cohort) else { continue };
+            orders.push((*host, Order::Rehearse { plan: digest, cohort: *cohort, place, bisect }));
+        }
+        for some in orders.chunks(ORDERS_MAX) {
+            let state = self.commit(actor, |state, now| self.issue(state, now, None, some.to_vec()))?;
+            let hosts: Vec<HostId> = some.iter().map(|(host, _)| *host).collect();
+            directives.extend(newest(&state, "rehearse", &hosts));
+        }
+        Ok(directives)
     }
 
     /// The statement that an author is to sign for a rehearsed plan; nothing is stored.
@@ -367,11 +371,11 @@ pub(crate) fn lowest(inventory: &Inventory, resolution: &Resolution, installed: 
     }
 }
 
-/// Directives of this kind to these hosts whose sequence is their newest, recorded after the log had `before` events.
-fn since(state: &State, before: u64, order: &str, hosts: &[HostId]) -> Vec<String> {
-    let new = |host: &HostId| {
-        let mine = state.directives.iter().filter(|(_, issued)| issued.host == *host && issued.order == order);
-        mine.max_by_key(|(_, issued)| issued.sequence).map(|(id, _)| id.to_string())
+/// The newest directive of this kind of each of these hosts.
+fn newest(state: &State, order: &str, hosts: &[HostId]) -> Vec<String> {
+    let of = |host: &HostId| {
+        let open = state.hosts.get(host)?.open.iter().filter_map(|id| Some((id, state.directives.get(id)?)));
+        open.filter(|(_, issued)| issued.order == order).max_by_key(|(_, issued)| issued.sequence).map(|(id, _)| id.to_string())
     };
-    if state.size > before { hosts.iter().filter_map(new).collect() } else { Vec::new() }
+    hosts.iter().filter_map(of).collect()
 }

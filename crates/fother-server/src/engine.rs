@@ -4,8 +4,10 @@ use crate::{
     Archives, Error,
     clock::Clock,
     fleet::Fleet,
+    heard::Heard,
     identity::{Identity, LOG_ORIGIN},
     sole::{self, Sole},
+    witnesses::Witnesses,
 };
 use fother_core::{
     Digest, Timestamp,
@@ -29,6 +31,8 @@ use tokio::sync::watch;
 
 /// Events that are read at once when the log is folded.
 const READ_EVENTS: usize = 1_000;
+/// Reads that may be ahead of the fold.
+const READ_AHEAD: usize = 16;
 /// Life of the log's lease; only a label on it, since one server restarts under its own name.
 const LEASE_LIFE: Duration = Duration::from_secs(60);
 /// Kinds of blob, in one place.
@@ -51,16 +55,6 @@ pub(crate) struct Folded {
     note: String,
 }
 
-/// What is known of hosts without being an event.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Heard {
-    pub(crate) at: Timestamp,
-    /// Check-ins and blob bytes of the present minute.
-    pub(crate) minute: u64,
-    pub(crate) requests: u32,
-    pub(crate) bytes: u64,
-}
-
 /// What a package closes for those who have an older one, and the day on which the newest fix in it was published first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Closed {
@@ -76,8 +70,8 @@ pub(crate) struct Engine {
     pub(crate) trust: Trust,
     pub(crate) archives: Box<dyn Archives>,
     pub(crate) clock: Clock,
-    pub(crate) started: Timestamp,
-    pub(crate) heard: Mutex<BTreeMap<HostId, Heard>>,
+    pub(crate) heard: Mutex<Heard>,
+    pub(crate) witnesses: Mutex<Witnesses>,
     /// The runs of each host's agent that were heard of since this server's start.
     pub(crate) sessions: Mutex<BTreeMap<HostId, Sessions>>,
     /// Tells which certificates were revoked, as that happens: their connections end.
@@ -114,10 +108,13 @@ impl Engine {
         let fence = store.acquire_lease(LOG_LEASE, "server", started, LEASE_LIFE)?.fence;
         let (state, tree) = fold(&store)?;
         check(&store, &identity, &tree)?;
-        let heard = store.last_seen()?.into_iter().filter_map(|(host, at)| Some((host.parse().ok()?, Heard { at, ..Heard::default() })));
+        let mut heard = Heard::default();
+        heard.begin(store.last_seen()?.into_iter().filter_map(|(host, at)| Some((host.parse().ok()?, at))));
+        heard.await_all(state.hosts.keys().copied(), started);
         let (wake, woken) = mpsc::sync_channel(1);
         let engine = Self {
-            heard: Mutex::new(heard.collect()),
+            heard: Mutex::new(heard),
+            witnesses: Mutex::default(),
             sessions: Mutex::default(),
             revoked: watch::Sender::default(),
             fleet: Fleet::default(),
@@ -129,7 +126,6 @@ impl Engine {
             trust,
             archives,
             clock,
-            started,
             closes: Mutex::default(),
             fence,
             fenced: watch::Sender::new(false),
@@ -220,6 +216,7 @@ impl Engine {
     fn publish(&self, folded: &mut Folded) -> Result<(), Error> {
         let checkpoint = Checkpoint { origin: LOG_ORIGIN.to_owned(), size: folded.tree.size(), root: folded.tree.root() };
         folded.note = checkpoint.sign(self.identity.log())?.to_string();
+        lock(&self.witnesses).published(checkpoint.size, checkpoint.root);
         self.size.send_replace(checkpoint.size);
         Ok(self.store.put_checkpoint(checkpoint.size, &folded.note)?)
     }
@@ -251,21 +248,47 @@ impl Engine {
     }
 }
 
+/// Folds the whole log: one thread reads, one parses and hashes, one folds, so that a start costs as much as the slowest of them.
 fn fold(store: &Store) -> Result<(State, merkle::Tree), Error> {
-    let (mut state, mut tree) = (State::default(), merkle::Tree::default());
-    loop {
-        let batch = store.read(state.size, READ_EVENTS)?;
-        if batch.is_empty() {
-            return Ok((state, tree));
-        }
-        for (seq, bytes) in batch {
-            if seq != state.size {
-                return Err(Error::Damaged(format!("event {} is missing", state.size)));
+    type Parsed = Vec<(Event, Digest)>;
+    std::thread::scope(|scope| {
+        let (send_bytes, bytes) = mpsc::sync_channel::<Vec<(u64, Vec<u8>)>>(READ_AHEAD);
+        let (send_parsed, parsed) = mpsc::sync_channel::<Result<Parsed, event::Error>>(READ_AHEAD);
+        // Whoever fails drops its end, which ends the others.
+        let reader = scope.spawn(move || -> Result<(), Error> {
+            let mut next = 0;
+            loop {
+                let batch = store.read(next, READ_EVENTS)?;
+                let Some((last, _)) = batch.last() else { return Ok(()) };
+                next = last + 1;
+                if send_bytes.send(batch).is_err() {
+                    return Ok(());
+                }
             }
-            state.fold(&Event::parse(seq, &bytes)?);
-            tree.append(merkle::leaf_hash(&bytes));
+        });
+        scope.spawn(move || {
+            let parse = |(seq, bytes): (u64, Vec<u8>)| Ok((Event::parse(seq, &bytes)?, merkle::leaf_hash(&bytes)));
+            for batch in bytes {
+                if send_parsed.send(batch.into_iter().map(parse).collect()).is_err() {
+                    return;
+                }
+            }
+        });
+        let (mut state, mut tree) = (State::default(), merkle::Tree::default());
+        for batch in parsed {
+            for (event, leaf) in batch? {
+                if event.seq != state.size {
+                    return Err(Error::Damaged(format!("event {} is missing", state.size)));
+                }
+                state.fold(&event);
+                tree.append(leaf);
+            }
         }
-    }
+        match reader.join() {
+            Ok(read) => read.map(|()| (state, tree)),
+            Err(_) => Err(Error::Damaged("the log could not be read to its end".to_owned())),
+        }
+    })
 }
 
 fn check(store: &Store, identity: &Identity, tree: &merkle::Tree) -> Result<(), Error> {

@@ -166,7 +166,7 @@ impl Asked<'_> {
             for cohort in self.state.plans.get(plan).into_iter().flat_map(|about| about.cohorts.keys()) {
                 let cohort: Cohort = self.engine.get(*cohort)?;
                 // A host that moved is not what the cohort was resolved for any more.
-                let still = |(host, base): &(&HostId, &Digest)| self.state.hosts.get(host).is_some_and(|host| host.base == Some(**base));
+                let still = |(host, base): &(&HostId, &Digest)| self.state.hosts.get(*host).is_some_and(|host| host.base == Some(**base));
                 let hosts: Vec<HostId> = cohort.hosts.iter().filter(still).map(|(host, _)| *host).collect();
                 let sources = offered::sources(&cohort.changes);
                 for (source, update) in sources.iter().filter(|_| !hosts.is_empty()) {

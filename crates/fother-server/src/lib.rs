@@ -15,6 +15,7 @@ mod explain;
 mod fleet;
 mod fleetlock;
 mod forecasts;
+mod heard;
 mod identity;
 mod orders;
 mod page;

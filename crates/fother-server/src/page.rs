@@ -67,7 +67,7 @@ pub(crate) fn phases(rollout: &Rollout) -> BTreeMap<&'static str, usize> {
 }
 
 async fn page(Held(engine): Held<Arc<Engine>>) -> Response {
-    let heard = lock(&engine.heard).iter().map(|(id, heard)| (*id, heard.at)).collect();
+    let heard = lock(&engine.heard).times();
     let body = document(&engine.state(), &heard, engine.clock.now(), engine.clock_fault().as_deref()).into_string();
     ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], body).into_response()
 }

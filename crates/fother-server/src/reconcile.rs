@@ -24,6 +24,8 @@ use std::{
 pub const ROUND: Duration = Duration::from_millis(250);
 /// Rounds without a pause for one rollout: a bound, not a wish.
 const STEPS_MAX: usize = 64;
+/// Most hosts that one append says are lost.
+const LOST_MAX: usize = 500;
 
 /// Works until `stop` is set or the engine is gone.
 pub(crate) fn run(engine: &Arc<Engine>, woken: &Receiver<()>, stop: &AtomicBool) {
@@ -51,6 +53,8 @@ pub(crate) fn run(engine: &Arc<Engine>, woken: &Receiver<()>, stop: &AtomicBool)
 
 /// One round: lost hosts, then every running rollout.
 pub(crate) fn round(engine: &Engine) -> Result<(), Error> {
+    engine.save_heard()?;
+    engine.save_cosignatures()?;
     lose(engine)?;
     expire(engine)?;
     let running: Vec<RolloutId> = running(&engine.state());
@@ -65,7 +69,7 @@ pub(crate) fn round(engine: &Engine) -> Result<(), Error> {
 }
 
 fn running(state: &State) -> Vec<RolloutId> {
-    let active = state.active.iter().filter(|id| state.rollouts.get(id).is_some_and(|rollout| rollout.ended.is_none()));
+    let active = state.active.iter().filter(|id| state.rollouts.get(*id).is_some_and(|rollout| rollout.ended.is_none()));
     active.copied().collect()
 }
 
@@ -93,16 +97,14 @@ fn expire(engine: &Engine) -> Result<(), Error> {
     engine.commit("server", |state, now| Ok(decide::expire_exceptions(state, &policy, now))).map(drop)
 }
 
-/// Says which hosts have not been heard of for [`dispatch::LOST_AFTER`], counted from this server's start at the earliest.
+/// Says which hosts have not been heard of for [`dispatch::lost_after`], counted from this server's start at the earliest.
 fn lose(engine: &Engine) -> Result<(), Error> {
-    let now = engine.clock.now();
-    let late = |state: &State| -> Vec<Data> {
-        let heard = lock(&engine.heard);
-        let last = |host: HostId| heard.get(&host).map_or(engine.started, |heard| heard.at.max(engine.started));
-        dispatch::late(state, last, now).into_iter().map(|host| Data::HostLost { host }).collect()
-    };
-    if late(&engine.state()).is_empty() {
-        return Ok(());
+    let (state, now) = (engine.state(), engine.clock.now());
+    let gone = |host: &HostId| state.hosts.get(host).is_none_or(|host| host.lost || host.retired);
+    let silent = lock(&engine.heard).silent(now, dispatch::lost_after(state.hosts.len()), gone);
+    for some in silent.chunks(LOST_MAX) {
+        let lost = |host: HostId| Data::HostLost { host };
+        engine.commit("server", |state, _| Ok(dispatch::late(state, some.iter().copied(), now).into_iter().map(lost).collect()))?;
     }
-    engine.commit("server", |state, _| Ok(late(state))).map(drop)
+    Ok(())
 }

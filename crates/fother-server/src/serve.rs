@@ -32,7 +32,9 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// Most connections at each door.
+/// Most connections of agents: a whole fleet that comes back within a minute, over slow lines.
+pub const AGENTS_MAX: usize = 2_048;
+/// Most connections at each other door.
 pub const CONNECTIONS_MAX: usize = 256;
 /// Longest TLS handshake, and longest wait for a request's head.
 pub const HEAD_WAIT: Duration = Duration::from_secs(20);
@@ -51,12 +53,16 @@ pub(crate) fn tls(engine: &Engine, names: &[String]) -> Result<TlsAcceptor, Erro
     roots.add(engine.identity.ca_der().clone()).map_err(|error| bad(&error))?;
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).allow_unauthenticated();
     let (chain, key) = engine.identity.server_chain(names, engine.clock.now())?;
-    let config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|error| bad(&error))?
         .with_client_cert_verifier(verifier.build().map_err(|error| bad(&error))?)
         .with_single_cert(chain, key)
         .map_err(|error| bad(&error))?;
+    // What a connection may be resumed with is held by the agent, sealed for this process: nothing of it is kept here. Whom a
+    // certificate belongs to, and whether they left, is asked of the state at each request all the same.
+    config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(|error| bad(&error))?;
+    config.send_tls13_tickets = 1;
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
@@ -96,7 +102,7 @@ pub(crate) async fn locks(engine: Arc<Engine>, listener: TcpListener, tls: Optio
 /// Serves agents.
 pub(crate) async fn agents(engine: Arc<Engine>, listener: TcpListener, tls: TlsAcceptor) {
     let revoked = engine.revoked.clone();
-    let (router, places) = (agents::router(engine), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+    let (router, places) = (agents::router(engine), Arc::new(Semaphore::new(AGENTS_MAX)));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let Some((stream, _)) = accepted(listener.accept().await).await else { continue };

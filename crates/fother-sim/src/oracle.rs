@@ -142,7 +142,7 @@ impl World {
                 self.may_issue(event.at, *host, order, *txn, *rollout)
             }
             Data::RolloutBlocked { by, .. } => {
-                let left = by.iter().find(|host| self.db.state.hosts.get(host).is_none_or(|host| host.retired));
+                let left = by.iter().find(|host| self.db.state.hosts.get(*host).is_none_or(|host| host.retired));
                 left.map(|host| ("a host that left blocks nothing", format!("{host} is said to block")))
             }
             Data::RolloutEnded { rollout, end } => self.may_end(*rollout, end),

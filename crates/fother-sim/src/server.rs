@@ -232,7 +232,7 @@ impl World {
         self.listen(at);
         let _ = self.lose(at);
         let Some(server) = self.servers.get(at) else { return };
-        let running = |id: &&RolloutId| server.state.rollouts.get(id).is_some_and(|rollout| rollout.ended.is_none());
+        let running = |id: &&RolloutId| server.state.rollouts.get(*id).is_some_and(|rollout| rollout.ended.is_none());
         let running: Vec<RolloutId> = server.state.active.iter().filter(running).copied().collect();
         for rollout in running {
             for _ in 0..STEPS_MAX {
@@ -247,8 +247,8 @@ impl World {
     fn lose(&mut self, at: usize) -> Result<bool, No> {
         let Some(server) = self.servers.get(at) else { return Err(No::Down) };
         let (clock, started) = (server.clock(self.now), server.started.0);
-        let last = |host: HostId| server.heard.get(&host).copied().unwrap_or(started).max(started);
-        let late = dispatch::late(&server.state, last, clock);
+        let last = |host: &HostId| (*host, server.heard.get(host).copied().unwrap_or(started).max(started));
+        let late = dispatch::late(&server.state, server.state.hosts.keys().map(last), clock);
         if late.is_empty() {
             return Ok(false);
         }
@@ -293,7 +293,7 @@ impl World {
         let answer = CheckInAnswer {
             acknowledged: state.hosts.get(&host).map_or(0, |known| known.acknowledged),
             directives: Vec::new(),
-            next_check_in_s: if dispatch::is_awaited(state, host, clock) { 1 } else { 20 },
+            next_check_in_s: dispatch::next_check_in_s(state, host, clock),
             wants_inventory: false,
             checkpoint: None,
             consistency: Vec::new(),

@@ -7,6 +7,7 @@ use fother_core::{
     merkle,
 };
 use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::BTreeMap;
 
 /// Largest event.
 pub const EVENT_BYTES_MAX: usize = fother_core::event::BYTES_MAX;
@@ -135,29 +136,18 @@ impl Store {
         row.map(|(size, note)| Ok((uint(size)?, note))).transpose()
     }
 
-    /// Adds the cosignature by `key` on `note` to the kept checkpoint of `size`, where that is the same text and has room.
+    /// Adds cosignatures, each by a key on a note, to the kept checkpoints of these sizes, where that is the same text and has room.
     ///
     /// # Errors
-    /// Where the kept note cannot be read, or the database fails.
-    pub fn cosign_checkpoint(&self, size: u64, note: &Note, key: &VerifierKey) -> Result<(), Error> {
-        let find = "SELECT note FROM checkpoint WHERE size = ?";
-        let at = int(size)?;
-        let kept = |connection: &Connection| -> Result<Option<Note>, Error> {
-            let row =
-                connection.query_row(find, [at], |row| row.get::<_, String>(0)).optional().map_err(Error::sql("read a checkpoint"))?;
-            Ok(row.map(|text| text.parse()).transpose()?)
-        };
-        // Looked at first, so that a host that shows the same one again costs no write.
-        if self.read_in(kept)?.is_some_and(|kept| kept.cosigned_at(key).is_some()) {
-            return Ok(());
-        }
+    /// Where a kept note cannot be read, or the database fails.
+    pub fn cosign_checkpoints(&self, cosigned: &[(u64, Note, VerifierKey)]) -> Result<(), Error> {
+        let mut by_size: BTreeMap<u64, Vec<(&Note, &VerifierKey)>> = BTreeMap::new();
+        cosigned.iter().for_each(|(size, note, key)| by_size.entry(*size).or_default().push((note, key)));
         self.write(|connection| {
-            let mut merged = kept(connection)?.unwrap_or_else(|| note.clone());
-            if !merged.adopt(note, key) && merged.cosigned_at(key).is_none() {
-                return Ok(());
+            for (size, notes) in by_size {
+                cosign(connection, int(size)?, &notes)?;
             }
-            let done = connection.execute("INSERT OR REPLACE INTO checkpoint (size, note) VALUES (?, ?)", params![at, merged.to_string()]);
-            done.map(drop).map_err(Error::sql("keep a cosignature"))
+            Ok(())
         })
     }
 
@@ -175,6 +165,21 @@ impl Store {
             if wanted > size { Err(Error::Beyond { wanted, size }) } else { work(connection) }
         })
     }
+}
+
+/// Merges cosignatures into the kept checkpoint of one size.
+fn cosign(connection: &Connection, size: i64, notes: &[(&Note, &VerifierKey)]) -> Result<(), Error> {
+    let row = connection.query_row("SELECT note FROM checkpoint WHERE size = ?", [size], |row| row.get::<_, String>(0));
+    let kept: Option<Note> = row.optional().map_err(Error::sql("read a checkpoint"))?.map(|text| text.parse()).transpose()?;
+    let Some(mut merged) = kept.clone().or_else(|| notes.first().map(|(note, _)| (*note).clone())) else { return Ok(()) };
+    for (note, key) in notes {
+        merged.adopt(note, key);
+    }
+    if kept.as_ref() == Some(&merged) {
+        return Ok(());
+    }
+    let done = connection.execute("INSERT OR REPLACE INTO checkpoint (size, note) VALUES (?, ?)", params![size, merged.to_string()]);
+    done.map(drop).map_err(Error::sql("keep a cosignature"))
 }
 
 fn check_bounds(events: &[Vec<u8>]) -> Result<(), AppendError> {

@@ -24,7 +24,7 @@ impl<'a> Ledger<'a> {
         let mut by_zone: BTreeMap<&str, usize> =
             rollout.counters.out_by_zone().iter().filter(|(_, n)| **n > 0).map(|(zone, n)| (zone.as_str(), *n as usize)).collect();
         let mut out = rollout.counters.out().len();
-        for (_, other) in around.out.iter().filter(|(host, other)| !rollout.counters.out().contains(host) && counts(other.why)) {
+        for (_, other) in around.out.iter().filter(|(host, other)| !rollout.counters.out().contains(*host) && counts(other.why)) {
             out += 1;
             *by_zone.entry(other.zone.as_str()).or_insert(0) += 1;
         }

@@ -1,11 +1,13 @@
 //! Counters and sets over the phases of a rollout's hosts, kept as they change, so that no step walks over all of them.
+//! A copy shares what did not change.
 
 use super::Phase;
 use crate::{Timestamp, id::HostId};
-use std::collections::{BTreeMap, BTreeSet};
+use imbl::{OrdMap, OrdSet};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Places in the order of all waves, by zone.
-pub(super) type Places = BTreeMap<String, BTreeSet<u32>>;
+pub(super) type Places = BTreeMap<String, OrdSet<u32>>;
 
 /// How a host counts.
 #[derive(Clone, Copy, Debug)]
@@ -21,33 +23,34 @@ pub(super) struct Takes {
 /// What the phases add up to. Hosts that left for good are only in `clean` and `failures`, which tell what was seen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counters {
-    place: BTreeMap<HostId, u32>,
-    order: Vec<HostId>,
+    place: OrdMap<HostId, u32>,
+    order: Arc<Vec<HostId>>,
     /// First place after each wave.
     ends: Vec<u32>,
     waiting: Places,
     carriers: Places,
-    unsettled: BTreeSet<u32>,
+    unsettled: OrdSet<u32>,
     /// Hosts at work by the time at which they should have reported.
-    working: BTreeSet<(Timestamp, HostId)>,
-    deadline: BTreeMap<HostId, Timestamp>,
-    out: BTreeSet<HostId>,
+    working: OrdSet<(Timestamp, HostId)>,
+    deadline: OrdMap<HostId, Timestamp>,
+    out: OrdSet<HostId>,
     out_by_zone: BTreeMap<String, u32>,
-    clean: BTreeSet<HostId>,
-    failures: BTreeSet<HostId>,
+    clean: OrdSet<HostId>,
+    failures: OrdSet<HostId>,
     /// Hosts by wave that say something about the change.
     shows: BTreeMap<u32, u32>,
-    shown: BTreeSet<HostId>,
+    shown: OrdSet<HostId>,
 }
 
-fn put<T: Ord>(set: &mut BTreeSet<T>, item: T, is_in: bool) -> bool {
-    if is_in { set.insert(item) } else { set.remove(&item) }
+/// Whether that changed anything.
+fn put<T: Ord + Clone>(set: &mut OrdSet<T>, item: T, is_in: bool) -> bool {
+    if is_in { set.insert(item).is_none() } else { set.remove(&item).is_some() }
 }
 
 fn put_place(places: &mut Places, zone: &str, place: u32, is_in: bool) {
     match places.get_mut(zone) {
         Some(set) => drop(put(set, place, is_in)),
-        None if is_in => drop(places.insert(zone.to_owned(), BTreeSet::from([place]))),
+        None if is_in => drop(places.insert(zone.to_owned(), OrdSet::unit(place))),
         None => {}
     }
 }
@@ -57,7 +60,7 @@ impl Counters {
     pub(super) fn place(&mut self, wave: u32, host: HostId) {
         let place = u32::try_from(self.order.len()).unwrap_or(u32::MAX);
         self.place.insert(host, place);
-        self.order.push(host);
+        Arc::make_mut(&mut self.order).push(host);
         self.ends.resize(wave as usize + 1, place);
         if let Some(end) = self.ends.last_mut() {
             *end = place + 1;
@@ -144,7 +147,7 @@ impl Counters {
         self.deadline.contains_key(host)
     }
 
-    pub(super) fn out(&self) -> &BTreeSet<HostId> {
+    pub(super) fn out(&self) -> &OrdSet<HostId> {
         &self.out
     }
 
@@ -156,7 +159,7 @@ impl Counters {
         self.clean.len() as u64
     }
 
-    pub(super) fn failures(&self) -> &BTreeSet<HostId> {
+    pub(super) fn failures(&self) -> &OrdSet<HostId> {
         &self.failures
     }
 

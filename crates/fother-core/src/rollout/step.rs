@@ -163,7 +163,7 @@ impl Rollout {
         if is_canary && self.counters.is_settled(span.clone()) && self.counters.shown_in(0) == 0 && !mutant::is(Mutant::EmptyCanaryPasses) {
             return Some("no canary host is left that matches its plan, so nothing was shown: make a new plan".to_owned());
         }
-        let first = self.counters.failures().first()?;
+        let first = self.counters.failures().get_min()?;
         let why = self.hosts.get(first).map(Phase::why).unwrap_or_default();
         let in_canary = |host: &HostId| self.counters.place_of(host).is_some_and(|place| span.contains(&place));
         if is_canary && self.counters.failures().iter().any(in_canary) && !mutant::is(Mutant::CanaryFailureIgnored) {

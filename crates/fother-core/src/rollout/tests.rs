@@ -6,6 +6,7 @@ use crate::{
     policy::{Budget, GoBack, Per, Share, Strategy},
     window::Interval,
 };
+use std::sync::Arc;
 
 fn host(n: u8) -> HostId {
     HostId::new(u64::from(n), [n; 10])
@@ -176,7 +177,7 @@ fn a_canary_that_only_answers_replan_shows_nothing() {
 fn nothing_starts_outside_of_the_window_or_after_expiry_or_where_it_would_not_fit() {
     let mut rollout = rollout(2, Share::Count(1), false);
     let at = |s: u64| Timestamp(s * 1_000);
-    rollout.setup.window = vec![Interval { start: at(10), end: at(30), last_start: at(20) }];
+    Arc::make_mut(&mut rollout.setup).window = vec![Interval { start: at(10), end: at(30), last_start: at(20) }];
     assert!(rollout.step(&Around::default(), at(9)).is_empty());
     assert!(matches!(&rollout.step(&Around::default(), at(20))[..], [Action::Block(..)]));
     assert!(matches!(&rollout.step(&Around::default(), at(10))[..], [Action::Dispatch(_)]));
@@ -184,7 +185,7 @@ fn nothing_starts_outside_of_the_window_or_after_expiry_or_where_it_would_not_fi
     assert!(matches!(&rollout.step(&Around::default(), at(19))[..], [Action::Dispatch(_)]), "11 s are expected, and 11 are left");
     rollout.slowest_ms = 6_000;
     assert!(matches!(&rollout.step(&Around::default(), at(19))[..], [Action::Block(..)]));
-    rollout.setup.expires = at(10);
+    Arc::make_mut(&mut rollout.setup).expires = at(10);
     assert!(matches!(&rollout.step(&Around::default(), at(10))[..], [Action::Block(..)]));
 }
 
@@ -251,7 +252,7 @@ fn verified(n: u8, rollout: &mut Rollout) {
 #[test]
 fn a_soak_that_is_longer_than_the_wait_for_a_report_does_not_block() {
     let mut rollout = rollout(2, Share::Count(1), false);
-    rollout.setup.strategy.soak_s = 7_200;
+    Arc::make_mut(&mut rollout.setup).strategy.soak_s = 7_200;
     rollout.set(host(0), Phase::Applied { txn: txn(), at: Timestamp(0) });
     let soaked = Timestamp(0) + Duration::from_secs(7_200);
     assert!(rollout.step(&Around::default(), soaked + REPORT_WAIT).is_empty());
@@ -287,16 +288,16 @@ fn a_host_that_was_asked_too_late_waits_again_and_is_no_failure_until_it_is_too_
 fn an_approval_that_expires_before_the_window_opens_again_blocks_at_once() {
     let mut rollout = rollout(2, Share::Count(1), false);
     let at = |s: u64| Timestamp(s * 1_000);
-    rollout.setup.window = vec![Interval { start: at(100), end: at(200), last_start: at(200) }];
-    rollout.setup.expires = at(90);
+    Arc::make_mut(&mut rollout.setup).window = vec![Interval { start: at(100), end: at(200), last_start: at(200) }];
+    Arc::make_mut(&mut rollout.setup).expires = at(90);
     assert!(matches!(&rollout.step(&Around::default(), at(1))[..], [Action::Block(_, why)] if why.contains("expires")));
 }
 
 #[test]
 fn a_failed_gate_with_only_lost_hosts_at_work_blocks_at_once() {
     let mut rollout = rollout(3, Share::Count(2), false);
-    rollout.setup.waves = vec![vec![host(0), host(1)], vec![host(2)]];
-    let mut rollout = Rollout::new(rollout.id, rollout.change, rollout.plan, rollout.setup, Timestamp(0));
+    Arc::make_mut(&mut rollout.setup).waves = vec![vec![host(0), host(1)], vec![host(2)]];
+    let mut rollout = Rollout::new(rollout.id, rollout.change, rollout.plan, (*rollout.setup).clone(), Timestamp(0));
     rollout.set(host(0), Phase::Refused { why: "x".to_owned() });
     rollout.set(host(1), Phase::Dispatched { txn: txn(), at: Timestamp(0) });
     assert!(rollout.step(&Around::default(), Timestamp(1)).is_empty());
@@ -307,7 +308,7 @@ fn a_failed_gate_with_only_lost_hosts_at_work_blocks_at_once() {
 fn a_last_window_that_passed_while_lost_hosts_are_at_work_blocks_at_once() {
     let mut rollout = rollout(3, Share::Count(1), false);
     let at = |s: u64| Timestamp(s * 1_000);
-    rollout.setup.window = vec![Interval { start: at(0), end: at(100), last_start: at(50) }];
+    Arc::make_mut(&mut rollout.setup).window = vec![Interval { start: at(0), end: at(100), last_start: at(50) }];
     rollout.waves_passed = 1;
     verified(0, &mut rollout);
     rollout.set(host(1), Phase::Dispatched { txn: txn(), at: at(40) });
@@ -318,7 +319,7 @@ fn a_last_window_that_passed_while_lost_hosts_are_at_work_blocks_at_once() {
 #[test]
 fn a_way_back_that_the_budget_has_no_room_for_names_its_hosts() {
     let mut rollout = rollout(2, Share::Count(1), false);
-    rollout.setup.budget.min_healthy = Some(Share::Count(2));
+    Arc::make_mut(&mut rollout.setup).budget.min_healthy = Some(Share::Count(2));
     verified(0, &mut rollout);
     rollout.go_back("asked", None);
     assert!(matches!(&rollout.step(&Around::default(), Timestamp(2))[..], [Action::Block(by, _)] if by == &vec![host(0)]));
@@ -357,7 +358,7 @@ fn an_undo_that_failed_is_not_tried_for_ever_but_a_person_may_ask_again() {
 #[test]
 fn a_retry_is_no_failure_until_it_is_the_last_and_a_canary_has_none() {
     let mut rollout = rollout(3, Share::Count(1), false);
-    rollout.setup.strategy.retries = 1;
+    Arc::make_mut(&mut rollout.setup).strategy.retries = 1;
     let back = Outcome::RolledBack { txn: txn(), why: "x".to_owned(), paths_compared: 1, differences: Vec::new() };
     rollout.issued(host(0), "apply", txn(), Timestamp(1));
     let mut canary = rollout.clone();
@@ -378,10 +379,10 @@ fn the_last_healthy_host_is_not_taken_unless_people_accepted_that_by_name() {
     let mut rollout = rollout(2, Share::Count(2), false);
     rollout.waves_passed = 1;
     verified(0, &mut rollout);
-    rollout.setup.outage = Some(false);
+    Arc::make_mut(&mut rollout.setup).outage = Some(false);
     let broken = Around { out: BTreeMap::from([(host(0), Out { zone: "a".to_owned(), why: Why::Unhealthy })]), ..Around::default() };
     assert!(matches!(&rollout.step(&broken, Timestamp(2))[..], [Action::Block(by, _)] if by == &vec![host(0)]));
-    rollout.setup.outage = Some(true);
+    Arc::make_mut(&mut rollout.setup).outage = Some(true);
     assert_eq!(rollout.step(&broken, Timestamp(2)), [Action::Dispatch(host(1))]);
 }
 
@@ -397,9 +398,9 @@ fn a_host_that_another_rollout_broke_is_patched_without_more_budget() {
 #[test]
 fn zones_have_budgets_of_their_own_where_the_policy_says_so() {
     let mut rollout = rollout(6, Share::Count(1), false);
-    rollout.setup.budget.per = Per::Zone;
-    rollout.setup.zone_sizes = BTreeMap::from([("a".to_owned(), 3), ("b".to_owned(), 3)]);
-    let mut rollout = Rollout::new(rollout.id, rollout.change, rollout.plan, rollout.setup, Timestamp(0));
+    Arc::make_mut(&mut rollout.setup).budget.per = Per::Zone;
+    Arc::make_mut(&mut rollout.setup).zone_sizes = BTreeMap::from([("a".to_owned(), 3), ("b".to_owned(), 3)]);
+    let mut rollout = Rollout::new(rollout.id, rollout.change, rollout.plan, (*rollout.setup).clone(), Timestamp(0));
     verified(0, &mut rollout);
     rollout.waves_passed = 1;
     assert_eq!(dispatched(&mut rollout, Timestamp(1)), [host(1), host(2)]);
@@ -408,7 +409,7 @@ fn zones_have_budgets_of_their_own_where_the_policy_says_so() {
 #[test]
 fn a_failed_gate_puts_back_what_the_policy_says_and_ends_halted() {
     let mut rollout = rollout(4, Share::Count(2), false);
-    rollout.setup.strategy.on_failure = GoBack::Rollout;
+    Arc::make_mut(&mut rollout.setup).strategy.on_failure = GoBack::Rollout;
     verified(0, &mut rollout);
     verified(1, &mut rollout);
     rollout.waves_passed = 1;

@@ -215,6 +215,7 @@ fn hosts_cosign_what_they_saw_and_an_auditor_counts_them_offline() {
     let mut hosts = enrolled(&engine, 3);
     // Two more rounds without news: each shows what it cosigned.
     (0..2).for_each(|_| hosts.iter_mut().for_each(|host| drop(host.turn(&engine))));
+    reconcile::round(&engine).unwrap();
     let key = engine.identity.log_verifier().unwrap();
     let size = engine.state().size;
     let report = fother_store::verify(&dir.path().join("data"), &engine.checkpoint(), &key).unwrap();

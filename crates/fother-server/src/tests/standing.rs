@@ -5,19 +5,20 @@ use super::{
     fleet::{Host, ask, client, enrolment},
 };
 use fother_core::protocol::{CheckIn, Renewed, VERSION_MIN};
+use rcgen::KeyPair;
 
-fn tls(server: &Running, certificate: &str, key: &str) -> std::sync::Arc<rustls::ClientConfig> {
+fn tls(server: &Running, certificate: &str, key: &KeyPair) -> std::sync::Arc<rustls::ClientConfig> {
     client(&server.ca(), Some((certificate, key)))
 }
 
 /// Status of a check-in under this certificate.
-fn status(server: &Running, host: &Host, certificate: (&str, &str), session: Option<&str>) -> u16 {
+fn status(server: &Running, host: &Host, certificate: (&str, &KeyPair), session: Option<&str>) -> u16 {
     let report = CheckIn { session: session.map(str::to_owned), ..host.check_in() };
     let body = serde_json::to_vec(&report).unwrap();
     ask(server.agents, &tls(server, certificate.0, certificate.1), "POST /agent/v1/check-in", &body).unwrap().0
 }
 
-fn own(host: &Host) -> (&str, &str) {
+fn own(host: &Host) -> (&str, &KeyPair) {
     (&host.enrolled.certificate, &host.key)
 }
 
@@ -76,7 +77,7 @@ fn a_renewed_certificate_counts_beside_the_old_one_and_both_end_together() {
     let (code, _, answer) = ask(server.agents, &tls(&server, own(&host).0, own(&host).1), "POST /agent/v1/renew", body.as_bytes()).unwrap();
     assert_eq!(code, 200, "{}", String::from_utf8_lossy(&answer));
     let new: Renewed = serde_json::from_slice(&answer).unwrap();
-    let next = (new.certificate.as_str(), key.as_str());
+    let next = (new.certificate.as_str(), &key);
     assert_eq!((status(&server, &host, next, None), status(&server, &host, own(&host), None)), (200, 200));
     server = server.restart();
     assert_eq!((status(&server, &host, next, None), status(&server, &host, own(&host), None)), (200, 200));
