@@ -27,10 +27,18 @@ Depends: libc6 (>= 2.34), systemd, adduser
 Section: admin
 Priority: optional
 Description: Fother: patch management, agent and command line
- The two services are made by \`fother agent install\`, not by this package.
- They run the file of this package; a transaction that replaces it restarts
- them once it is done, and goes on from its journal.
+ The two services are made by \`fother agent install\`, not by this package,
+ which restarts them. A transaction runs in a unit of its own and goes on.
 CONTROL
+cat >"$tree/DEBIAN/postinst" <<'POSTINST'
+#!/bin/sh
+set -e
+if [ "$1" = configure ] && [ -d /run/systemd/system ]; then
+  # Without waiting: this may run below the very executor that is restarted, which goes on from its journal.
+  systemctl --no-block try-restart fother-executor.service fother-agent.service || true
+fi
+POSTINST
+chmod 0755 "$tree/DEBIAN/postinst"
 find "$tree" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 dpkg-deb --root-owner-group -Zxz --build "$tree" "$out/fother-agent_${version}_${arch}.deb" >/dev/null
 echo "$out/fother-agent_${version}_${arch}.deb"
