@@ -75,13 +75,13 @@ fn planned(count: usize, distinct: usize) -> Planned {
     let one = |n: usize| PlanHost {
         id: host(n),
         labels: labels(),
-        resolution: Some(Resolution {
+        resolution: Some(std::sync::Arc::new(Resolution {
             base: Digest([0; 32]),
             indexes: Digest([0; 32]),
             changes: vec![change(n.min(distinct))],
             kept_back: Vec::new(),
             in_use: Vec::new(),
-        }),
+        })),
     };
     let hosts: Vec<PlanHost> = (0..count).map(one).collect();
     plan::plan(&Policy::parse(POLICY).unwrap(), "web", &hosts, &[], &BTreeMap::new(), &BTreeMap::new()).unwrap()
