@@ -27,7 +27,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
@@ -115,10 +115,20 @@ pub(crate) async fn agents(engine: Arc<Engine>, listener: TcpListener, tls: TlsA
             let is_cut = |cut: &BTreeSet<Digest>| peer.0.is_some_and(|certificate| cut.contains(&certificate));
             tokio::select! {
                 () = connection(stream, router.layer(Extension(peer))) => {}
-                _ = revoked.wait_for(is_cut) => {}
+                () = cut(&mut revoked, is_cut) => {}
             }
         });
     }
+}
+
+/// Ready once a certificate of this connection is revoked. One that was revoked before it came is refused in words, request by request.
+async fn cut(revoked: &mut watch::Receiver<BTreeSet<Digest>>, is_cut: impl Fn(&BTreeSet<Digest>) -> bool) {
+    while revoked.changed().await.is_ok() {
+        if is_cut(&revoked.borrow_and_update()) {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Serves people over the unix socket; only root and the server's own user come in.

@@ -153,7 +153,8 @@ fn typed(sources: &[Source<'_>], entries: &Entries<'_>, shape: &Shape, faults: &
         };
         if let Err(error) = taken {
             let mut one = said(source, &error, path.clone());
-            if error.span().is_none() {
+            // No value stands at the very beginning of a file.
+            if error.span().is_none_or(|span| span.start == 0) {
                 one = fault(source, quoted(declared, &one.what), path, one.what, None);
             }
             faults.push(one);

@@ -82,7 +82,7 @@ impl Running {
         (status, serde_json::from_slice(&body).unwrap_or_default())
     }
 
-    fn token(&self) -> String {
+    pub(super) fn token(&self) -> String {
         let body = serde_json::json!({ "labels": labels() }).to_string();
         let (status, answer) = self.api("POST /api/v1/tokens", &body);
         assert_eq!(status, 200, "{answer}");
