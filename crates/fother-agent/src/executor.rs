@@ -417,6 +417,6 @@ pub fn run(config: &Config, host: Arc<dyn Host>, archives: Arc<dyn Archives>) ->
 /// # Errors
 /// Where it cannot begin.
 pub fn run_live(config: &Config) -> Result<(), ExecutorError> {
-    let host = crate::host_live::LiveHost { binary: config.binary.clone() };
+    let host = crate::host_live::LiveHost { binary: config.binary.clone(), etc: config.etc.clone() };
     run(config, Arc::new(host), Arc::new(crate::archives_host::HostArchives { root: "/".into() }))
 }

@@ -90,7 +90,10 @@ pub fn check_in(state: &State, id: HostId, check_in: &CheckIn, packages: Option<
     let Some(host) = state.hosts.get(&id).filter(|host| !host.retired) else {
         return refuse("unknown-host", format!("{id} is not enrolled here"), "enrol it again with a new token");
     };
-    if check_in.version != protocol::VERSION {
+    if let Some(reason) = &host.revoked {
+        return refuse("revoked", format!("{id} was shut out: {reason}"), "enrol it again with a new token");
+    }
+    if !protocol::speaks(check_in.version) {
         return refuse(
             "version",
             format!("the agent speaks protocol {}", check_in.version),
@@ -376,7 +379,7 @@ pub fn start_rollout(
         let hint = "wait for it or abort it; or let this one take its place with `fother rollout start --supersede`";
         return refuse("busy", format!("{} works on some of these hosts", other.id), hint);
     }
-    let zone_sizes = crate::state::zone_sizes(&state.hosts, &plan.select);
+    let zone_sizes = state.zone_sizes(&plan.select);
     let setup = Setup {
         group: plan.group.clone(),
         select: plan.select.clone(),

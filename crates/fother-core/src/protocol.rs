@@ -3,6 +3,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `POST /agent/v1/enrol` [`Enrol`] (TLS pinned to the CA's fingerprint of the token, no client certificate) | [`Enrolled`] |
+//! | `POST /agent/v1/renew` [`Renew`] | [`Renewed`] |
 //! | `POST /agent/v1/check-in` [`CheckIn`] | [`CheckInAnswer`] |
 //! | `PUT /agent/v1/blobs/<kind>/<sha256 hex>` canonical bytes | 204 |
 //! | `GET /agent/v1/blobs/<sha256 hex>` | bytes of a typed blob (cohort, plan, rehearsal) |
@@ -23,8 +24,16 @@ pub const CHECK_IN_BYTES_MAX: usize = 1 << 20;
 pub const BLOB_BYTES_MAX: usize = 16 << 20;
 /// Most outcomes in one check-in; the rest waits for the next.
 pub const OUTCOMES_MAX: usize = 64;
-/// Protocol version.
-pub const VERSION: u32 = 1;
+/// Protocol version. Version 2 added [`CheckIn::session`] and `POST /agent/v1/renew`.
+pub const VERSION: u32 = 2;
+/// The oldest version that a server of this version understands: the one before.
+pub const VERSION_MIN: u32 = VERSION - 1;
+
+/// Whether agents of this version and servers of this one work together.
+#[must_use]
+pub fn speaks(version: u32) -> bool {
+    (VERSION_MIN..=VERSION).contains(&version)
+}
 
 /// An enrolment token in its text form: `<secret>.<CA certificate's SHA-256 in hex>`. Only the digest of the secret is kept by the server.
 #[derive(Clone, PartialEq, Eq)]
@@ -249,6 +258,25 @@ pub struct CheckIn {
     pub clock: crate::Timestamp,
     /// Whether the host only observes.
     pub observe: bool,
+    /// Random name of this run of the agent, kept in memory only: two machines with one identity show two that take turns. From version 2 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+}
+
+/// A host wants another certificate for a new key before its own ends; sent under the old one. From version 2 on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Renew {
+    /// PKCS #10 request, PEM.
+    pub csr: String,
+}
+
+/// What it gets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Renewed {
+    /// Certificate, PEM.
+    pub certificate: String,
 }
 
 /// The server's answer.

@@ -1,5 +1,7 @@
 //! State: a fold over events. The fold reads no blobs, no clock, nothing but the event.
 
+mod locks;
+
 use crate::{
     Digest, Timestamp,
     change::Change,
@@ -10,6 +12,7 @@ use crate::{
     inventory::Labels,
     policy::proposal::Proposal,
     protocol::{Outcome, Report},
+    reboot_lock::Client,
     rehearsal::Verdict,
     rollout::{Around, Out, Rollout, Why},
 };
@@ -43,6 +46,10 @@ pub struct Host {
     pub labels: Arc<Labels>,
     /// SHA-256 of its certificate.
     pub certificate: Digest,
+    /// The certificate before it, which counts until its own end.
+    pub previous: Option<Digest>,
+    /// Why its certificates are worth nothing any more.
+    pub revoked: Option<String>,
     /// Public key that it cosigns checkpoints with, 64 hexadecimal digits.
     pub cosigner: String,
     /// Read-only.
@@ -87,6 +94,8 @@ impl Host {
             hostname,
             labels: Arc::new(labels),
             certificate,
+            previous: None,
+            revoked: None,
             cosigner,
             observe,
             inventory: None,
@@ -260,6 +269,8 @@ pub struct State {
     pub proposals: BTreeMap<Digest, Proposal>,
     /// Archives.
     pub archives: BTreeMap<String, ArchiveState>,
+    /// Hosts that others patch and that ask for reboot locks, by their ids.
+    pub lock_clients: BTreeMap<String, Client>,
     /// Hosts that are not heard of and did not leave.
     pub lost: OrdSet<HostId>,
     /// Rollouts that run, or that still keep a host out of service.
@@ -295,6 +306,8 @@ impl State {
             | Data::ObserveChanged { .. }
             | Data::HostLost { .. }
             | Data::HostReturned { .. }
+            | Data::HostRevoked { .. }
+            | Data::HostRenewed { .. }
             | Data::HostRetired { .. } => self.fold_host(&event.data),
             Data::ArchiveUpdated { archive, inrelease, date } => {
                 let state = ArchiveState { inrelease: Some(*inrelease), date: Some(*date), refused: None };
@@ -335,6 +348,9 @@ impl State {
                 }
             }
             Data::EpochBegan { signed } => self.fold_epoch(signed),
+            Data::LockRegistered { .. } | Data::LockTaken { .. } | Data::LockReleased { .. } | Data::LockForgotten { .. } => {
+                self.fold_lock(&event.data, event.at);
+            }
             Data::FleetStopped { reason } => self.stopped = Some(reason.clone()),
             Data::FleetResumed {} => self.stopped = None,
         }
@@ -421,6 +437,21 @@ impl State {
                     };
                 }
             }
+            Data::HostRevoked { host, reason } => {
+                if let Some(host) = self.hosts.get_mut(host) {
+                    host.revoked = Some(reason.clone());
+                    self.certificates.remove(&host.certificate);
+                    host.previous.map(|previous| self.certificates.remove(&previous));
+                    host.previous.map(|previous| self.certificates.remove(&previous));
+                }
+            }
+            Data::HostRenewed { host, certificate } => {
+                if let Some(known) = self.hosts.get_mut(host) {
+                    known.previous.take().map(|before| self.certificates.remove(&before));
+                    known.previous = Some(std::mem::replace(&mut known.certificate, *certificate));
+                    self.certificates.insert(*certificate, *host);
+                }
+            }
             Data::HostRetired { host } => self.fold_retired(*host),
             _ => {}
         }
@@ -432,6 +463,7 @@ impl State {
         let Some(host) = self.hosts.get_mut(&id).filter(|host| !host.retired) else { return };
         host.retired = true;
         self.certificates.remove(&host.certificate);
+        host.previous.map(|previous| self.certificates.remove(&previous));
         self.member(id, false);
         // Those that have ended, too: one of them may be put back later.
         let with: Vec<RolloutId> =
@@ -455,12 +487,16 @@ impl State {
 
     /// The groups of running rollouts have one member more or fewer.
     fn member(&mut self, id: HostId, joined: bool) {
-        let Some(host) = self.hosts.get(&id) else { return };
+        let labels = self.hosts.get(&id).map(|host| &*host.labels);
+        let Some(labels) = labels.or_else(|| self.lock_clients.values().find(|client| client.host == id).map(|client| &client.labels))
+        else {
+            return;
+        };
         for rollout in &self.active {
             if let Some(rollout) = self.rollouts.get_mut(rollout)
-                && (rollout.hosts().contains_key(&id) || is_member(&rollout.setup.select, host))
+                && (rollout.hosts().contains_key(&id) || is_member(&rollout.setup.select, labels))
             {
-                rollout.member(zone(host), joined);
+                rollout.member(zone(labels), joined);
             }
         }
     }
@@ -522,10 +558,10 @@ impl State {
         let mut out = BTreeMap::new();
         let mut put = |id: HostId, why: Why| {
             let Some(host) = self.hosts.get(&id).filter(|host| !host.retired) else { return };
-            let member =
-                rollout.hosts().contains_key(&id) || *known.entry(&*host.labels).or_insert_with(|| is_member(&rollout.setup.select, host));
+            let member = rollout.hosts().contains_key(&id)
+                || *known.entry(&*host.labels).or_insert_with(|| is_member(&rollout.setup.select, &host.labels));
             if member {
-                out.insert(id, Out { zone: zone(host).to_owned(), why });
+                out.insert(id, Out { zone: zone(&host.labels).to_owned(), why });
             }
         };
         for other in self.active.iter().filter(|other| **other != rollout.id).filter_map(|other| self.rollouts.get(other)) {
@@ -535,6 +571,7 @@ impl State {
             }
         }
         self.lost.iter().for_each(|host| put(*host, Why::Lost));
+        self.locked_out(&rollout.setup.select, &mut out);
         Around { out, stopped: self.stopped.is_some() }
     }
 
@@ -659,7 +696,7 @@ impl State {
             Data::RollbackStarted { reason, gate, .. } => {
                 rollout.go_back(reason, gate.clone());
                 // Its group was not followed after it had ended.
-                let sizes = zone_sizes(&self.hosts, &rollout.setup.select);
+                let sizes = zone_sizes(&self.hosts, &self.lock_clients, &rollout.setup.select);
                 rollout.regroup(sizes);
             }
             Data::HostWithdrawn { host, txn, .. } => {
@@ -680,23 +717,24 @@ impl State {
 }
 
 /// Whether a selector picks a host. One that once chose hosts and fails now takes in too many rather than too few.
-fn is_member(select: &str, host: &Host) -> bool {
-    crate::policy::selects(select, &host.labels).unwrap_or(true)
+fn is_member(select: &str, labels: &Labels) -> bool {
+    crate::policy::selects(select, labels).unwrap_or(true)
 }
 
-/// Members of a group by zone, without those that left.
-pub(crate) fn zone_sizes(hosts: &OrdMap<HostId, Host>, select: &str) -> BTreeMap<String, u32> {
+/// Members of a group by zone, without those that left; clients of reboot locks are members like others.
+fn zone_sizes(hosts: &OrdMap<HostId, Host>, clients: &BTreeMap<String, Client>, select: &str) -> BTreeMap<String, u32> {
     let (mut sizes, mut known) = (BTreeMap::new(), BTreeMap::new());
-    for host in hosts.values().filter(|host| !host.retired) {
-        if *known.entry(&*host.labels).or_insert_with(|| is_member(select, host)) {
-            *sizes.entry(zone(host).to_owned()).or_insert(0) += 1;
+    let here = hosts.values().filter(|host| !host.retired).map(|host| &*host.labels);
+    for labels in here.chain(clients.values().map(|client| &client.labels)) {
+        if *known.entry(labels).or_insert_with(|| is_member(select, labels)) {
+            *sizes.entry(zone(labels).to_owned()).or_insert(0) += 1;
         }
     }
     sizes
 }
 
-fn zone(host: &Host) -> &str {
-    host.labels.get("zone").map(String::as_str).unwrap_or_default()
+fn zone(labels: &Labels) -> &str {
+    labels.get("zone").map(String::as_str).unwrap_or_default()
 }
 
 fn fold_rehearsal(plans: &mut OrdMap<Digest, PlanState>, issued: &Issued, outcome: &Outcome) {

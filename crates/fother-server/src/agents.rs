@@ -51,6 +51,7 @@ type Shared = Held<Arc<Engine>>;
 pub(crate) fn router(engine: Arc<Engine>) -> Router {
     Router::new()
         .route("/agent/v1/enrol", post(enrol).layer(DefaultBodyLimit::max(ENROL_BYTES_MAX)))
+        .route("/agent/v1/renew", post(crate::standing::renew).layer(DefaultBodyLimit::max(ENROL_BYTES_MAX)))
         .route("/agent/v1/check-in", post(check_in).layer(DefaultBodyLimit::max(CHECK_IN_BYTES_MAX)))
         .route("/agent/v1/blobs/{kind}/{hex}", put(put_blob).layer(DefaultBodyLimit::max(BLOB_BYTES_MAX)))
         .route("/agent/v1/blobs/{hex}", get(get_blob))
@@ -59,7 +60,7 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
 }
 
 /// The enrolled host behind a certificate.
-fn host_of(engine: &Engine, peer: Peer) -> Result<HostId, Problem> {
+pub(crate) fn host_of(engine: &Engine, peer: Peer) -> Result<HostId, Problem> {
     let find = || peer.0.and_then(|certificate| engine.state().certificates.get(&certificate).copied());
     let known = find().or_else(|| {
         // Another replica may have let it in a moment ago.
@@ -116,6 +117,7 @@ pub(crate) fn take_check_in(engine: &Engine, host: HostId, report: &CheckIn) -> 
     let now = engine.clock.now();
     engine.catch_up_with(report.checkpoint.as_deref())?;
     epoch::not_older(&engine.state(), report.epoch)?;
+    engine.is_one_machine(host, report)?;
     let (acknowledged, inventory) = engine.state().hosts.get(&host).map_or((0, None), |known| (known.acknowledged, known.inventory));
     let packages = if inventory == Some(report.inventory) { None } else { inventory_of(engine, report)? };
     let report = &*with_reports(engine, report, acknowledged)?;

@@ -15,14 +15,16 @@ use fother_core::{
     approval::Trust,
     checkpoint::{self, Checkpoint},
     event::{self, Data, Event},
+    id::HostId,
     inventory::Closes,
     merkle,
     policy::Policy,
+    standing::Sessions,
     state::State,
 };
 use fother_store::{LOG_LEASE, Place, Store};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     time::Duration,
 };
@@ -73,6 +75,10 @@ pub(crate) struct Engine {
     pub(crate) clock: Clock,
     pub(crate) heard: Mutex<Heard>,
     pub(crate) witnesses: Mutex<Witnesses>,
+    /// The runs of each host's agent that were heard of since this server's start.
+    pub(crate) sessions: Mutex<BTreeMap<HostId, Sessions>>,
+    /// Tells which certificates were revoked, as that happens: their connections end.
+    pub(crate) revoked: watch::Sender<BTreeSet<Digest>>,
     /// What packages close, by their digest and the version before: only remembered, read again after a start.
     pub(crate) closes: Mutex<BTreeMap<(Digest, String), Closed>>,
     pub(crate) fleet: Fleet,
@@ -131,6 +137,8 @@ impl Engine {
         let engine = Self {
             heard: Mutex::new(heard),
             witnesses: Mutex::default(),
+            sessions: Mutex::default(),
+            revoked: watch::Sender::default(),
             fleet: Fleet::default(),
             size: watch::Sender::new(state.size),
             folded: Mutex::new(Folded { state: Arc::new(state), tree, note: String::new() }),

@@ -14,6 +14,7 @@ mod epoch;
 mod error;
 mod explain;
 mod fleet;
+mod fleetlock;
 mod forecasts;
 mod heard;
 mod identity;
@@ -26,6 +27,7 @@ mod reconcile;
 mod replica;
 mod serve;
 mod sole;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod witnesses;
@@ -83,6 +85,8 @@ pub struct ServerOptions {
     pub advisories: PathBuf,
     /// The status page; loopback only.
     pub web_listener: Option<TcpListener>,
+    /// Reboot locks for hosts that others patch: TLS with this server's own certificate, but plain HTTP on a loopback address.
+    pub lock_listener: Option<TcpListener>,
 }
 
 /// Serves until `shutdown` is ready.
@@ -127,6 +131,11 @@ pub fn run_with(options: ServerOptions, archives: Box<dyn Archives>, shutdown: i
         tokio::spawn(keep_fleet(Arc::clone(&engine)));
         if let Some(web) = options.web_listener {
             tokio::spawn(serve::web(Arc::clone(&engine), listener(web)?));
+        }
+        if let Some(locks) = options.lock_listener {
+            let address = locks.local_addr().map_err(Error::io("read the address of", Path::new("the door for reboot locks")))?;
+            let tls = if address.ip().is_loopback() { None } else { Some(serve::tls_without_clients(&engine, &options.agent_names)?) };
+            tokio::spawn(serve::locks(Arc::clone(&engine), listener(locks)?, tls));
         }
         tracing::info!(events = engine.state().size, "the server is up");
         tokio::select! {

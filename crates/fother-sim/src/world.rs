@@ -509,6 +509,7 @@ impl World {
         let base = Host::base_of(host.content);
         let check_in = CheckIn {
             version: VERSION,
+            session: None,
             inventory: base,
             base,
             reports: host.queue.reports.iter().take(OUTCOMES_MAX).cloned().collect(),

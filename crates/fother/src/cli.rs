@@ -3,6 +3,7 @@
 mod compare;
 mod feeds;
 mod fleet;
+mod lock;
 mod policy;
 #[cfg(feature = "sim")]
 mod sim;
@@ -11,6 +12,7 @@ mod store;
 pub use compare::{Diff, Reconcile};
 pub use feeds::Feeds;
 pub use fleet::{Archive, Change, Host, Log, Plan, Resume, Rollout, Stop};
+pub use lock::Lock;
 pub use policy::{Policy, Window};
 #[cfg(feature = "sim")]
 pub use sim::Sim;
@@ -125,6 +127,9 @@ pub enum Command {
     /// Let transactions begin again after `fother stop`.
     #[command(after_help = "Example:\n  fother resume --all")]
     Resume(Resume),
+    /// Reboot locks for hosts that others patch (FleetLock protocol): same windows, same budgets.
+    #[command(subcommand, after_help = "Examples:\n  fother lock ls\n  fother lock release core-1 --reason 'its disk is gone'")]
+    Lock(Lock),
     /// The log: every decision, verifiable.
     #[command(subcommand, after_help = "Examples:\n  fother log show\n  sudo fother log verify")]
     Log(Log),
@@ -298,6 +303,9 @@ pub struct Serve {
     /// Loopback address for the status page.
     #[arg(long, default_value = "127.0.0.1:7480")]
     pub web: std::net::SocketAddr,
+    /// Address for reboot locks (FleetLock protocol), for example `0.0.0.0:7444`: TLS with this server's certificate, plain HTTP on loopback.
+    #[arg(long)]
+    pub locks: Option<std::net::SocketAddr>,
     /// Network namespace in which hosts are reached (the lab uses it); the status page stays outside.
     #[arg(long, hide = true)]
     pub netns: Option<String>,
@@ -413,6 +421,9 @@ pub enum Lab {
         /// Archive to build from instead of the machine's own.
         #[arg(long)]
         mirror: Option<String>,
+        /// What stands in front of the web hosts.
+        #[arg(long, default_value = "haproxy", value_parser = ["haproxy", "nginx"])]
+        balancer: String,
         /// Name of the lab.
         #[arg(long, default_value = "lab")]
         name: String,

@@ -11,6 +11,7 @@ mod feeds;
 mod findings;
 mod host;
 mod lab;
+mod lock;
 mod log;
 mod opened;
 mod plan;
@@ -92,6 +93,7 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Resume(resume) => rollout::resume_all(&context, &resume),
         #[cfg(feature = "sim")]
         Command::Sim(verb) => sim::run(&verb),
+        Command::Lock(verb) => lock::run(&context, verb),
         Command::Log(verb) => log::run(&context, &verb),
         Command::Store(verb) => store::run(&context, verb),
         Command::Feeds(verb) => feeds::run(&context, &verb),

@@ -147,6 +147,10 @@ fn out_of_service(state: &State, group: &str, select: &str, mine: &Rollout) -> O
     if let Some(host) = others.flat_map(Rollout::out).find(|host| !mine.hosts().contains_key(host)) {
         return Some(host);
     }
+    let mut holding = state.lock_clients.values().filter(|client| client.held.is_some());
+    if let Some(client) = holding.find(|client| selects(select, &client.labels).unwrap_or(true)) {
+        return Some(client.host);
+    }
     let mut known: BTreeMap<&Labels, bool> = BTreeMap::new();
     state.lost.iter().copied().find(|id| {
         let Some(host) = state.hosts.get(id) else { return false };

@@ -248,6 +248,7 @@ impl Host {
     pub(super) fn check_in(&self) -> CheckIn {
         CheckIn {
             version: VERSION,
+            session: None,
             inventory: self.inventory.digest().unwrap(),
             base: self.inventory.base().unwrap(),
             reports: self.pending.clone(),

@@ -47,6 +47,7 @@ pub fn run(context: &Context, arguments: Serve) -> Result<u8, Failure> {
         agent_names: vec![arguments.agents.ip().to_string()],
         advisories: arguments.db.unwrap_or_else(|| super::feeds::default_dir().join("advisories.db")),
         web_listener: Some(web),
+        lock_listener: arguments.locks.map(|address| bind(address, "--locks")).transpose()?,
     };
     fother_server::run(options, terminated()).map_err(sole)?;
     Ok(FINE)

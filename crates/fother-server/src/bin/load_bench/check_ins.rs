@@ -230,6 +230,7 @@ impl Fleet {
         let checkpoint = checkpoint.map(|note| note.to_string());
         Ok(CheckIn {
             version: VERSION,
+            session: None,
             inventory,
             base,
             reports: Vec::new(),
