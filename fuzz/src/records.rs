@@ -12,6 +12,7 @@ use fother_core::{
     protocol::{CheckIn, Token},
     rank::rules::Pack,
     sbom::{self, lock},
+    standing::Standing,
     window::{self, Window},
 };
 
@@ -100,10 +101,14 @@ fn note(data: &[u8]) {
     let _ = text.parse::<checkpoint::VerifierKey>();
 }
 
-const TRUST: &str = "required = 1\n[[approver]]\nname = \"a\"\nkeys = [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\"]\n[limits]\norigins = [\"Debian\"]\nremovals = true\n";
+const TRUST: &str = "required = 1\n[[approver]]\nname = \"a\"\nkeys = [\"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH\"]\n[limits]\norigins = [\"Debian\"]\nremovals = true\n[standing]\nclasses = [\"security\"]\ndays = 30\n";
 
 fn trust(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
+    if let Ok(standing) = Standing::parse(data) {
+        assert_eq!(standing.bytes().expect("what was read can be written"), data, "other bytes than those that were signed");
+        assert!(standing.expires > standing.from && !standing.hosts.is_empty());
+    }
     if let Ok(trust) = approval::Trust::parse(text) {
         assert!(trust.required >= 1, "a trust file that asks for nobody was accepted");
         assert!(trust.signer(approval::NAMESPACE, b"x", text).is_err());

@@ -9,10 +9,11 @@ use fother_core::{
     plan::{Cohort, Place, Plan},
     protocol::{BLOB_BYTES_MAX, Outcome},
     rehearsal::{Rehearsal, Verdict},
+    standing::Standing,
 };
 use rustix::fs::{Mode, OFlags};
 use serde::de::DeserializeOwned;
-use std::{collections::BTreeSet, fs::File, io::Read as _, os::unix::fs::MetadataExt as _};
+use std::{collections::BTreeSet, fs::File, io::Read as _, os::unix::fs::MetadataExt as _, time::Duration};
 
 /// Largest trust file, in bytes.
 pub const TRUST_BYTES_MAX: u64 = 1 << 20;
@@ -49,6 +50,11 @@ pub fn trust(config: &Config) -> Result<Trust, NotApproved> {
     Trust::parse(&text)
 }
 
+/// Kind of the blob that people signed.
+fn kind_of(standing: bool) -> &'static str {
+    if standing { "standing" } else { "statement" }
+}
+
 /// What an order still needs from the server, as far as it is known yet.
 ///
 /// # Errors
@@ -65,9 +71,9 @@ pub fn needs(order: &Order, store: &Store) -> Result<Vec<Need>, String> {
             (known_pins(plan)?, Some(cohort))
         }
         // The statement first: an order that nobody approved costs this host nothing more.
-        Order::Apply { statement, .. } if !store.has(statement) => return Ok(vec![blob("statement", statement)]),
-        Order::Apply { plan, cohort, rehearsal, statement, .. } => {
-            needs.extend([blob("plan", plan), blob("cohort", cohort), blob("rehearsal", rehearsal), blob("statement", statement)]);
+        Order::Apply { statement, standing, .. } if !store.has(statement) => return Ok(vec![blob(kind_of(*standing), statement)]),
+        Order::Apply { plan, cohort, rehearsal, statement, standing, .. } => {
+            needs.extend([blob("plan", plan), blob("cohort", cohort), blob("rehearsal", rehearsal), blob(kind_of(*standing), statement)]);
             (known_pins(plan)?, Some(cohort))
         }
         Order::Undo { .. } => return Ok(needs),
@@ -145,12 +151,31 @@ pub fn base_fits(cohort: &Cohort, host: HostId, base: Digest) -> Result<(), Outc
     }
 }
 
+/// What people signed.
+#[derive(Clone, Debug)]
+pub enum Signed {
+    /// This plan.
+    Change(Statement),
+    /// What a plan may do.
+    Standing(Standing),
+}
+
+impl Signed {
+    /// Until when an undo of what begins now is covered.
+    fn undo_until(&self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Change(statement) => statement.undo_until,
+            Self::Standing(standing) => now + Duration::from_secs(standing.undo_s),
+        }
+    }
+}
+
 /// A verified apply order.
 #[derive(Clone, Debug)]
 pub struct Approved {
-    /// What people signed.
-    pub statement: Statement,
-    /// Who.
+    /// Until when an undo is covered.
+    pub undo_until: Timestamp,
+    /// Who approved.
     pub people: BTreeSet<String>,
     /// The transaction.
     pub cohort: Cohort,
@@ -171,14 +196,20 @@ pub fn approvals(
     order: &Order,
     host: HostId,
     now: Timestamp,
-) -> Result<Option<(Statement, BTreeSet<String>)>, Outcome> {
-    let Order::Apply { plan, cohort, rehearsal, statement, author, approvals, .. } = order else { return Ok(None) };
+) -> Result<Option<(Signed, BTreeSet<String>)>, Outcome> {
+    let Order::Apply { plan, cohort, rehearsal, statement, author, approvals, standing, .. } = order else { return Ok(None) };
     if !store.has(statement) {
         return Ok(None);
     }
     let not_approved = |why| Outcome::NotApproved { why };
     let trust = trust(config).map_err(not_approved)?;
-    let statement = read_bytes(store, "statement", statement).map_err(|reason| not_approved(NotApproved::Statement { reason }))?;
+    let kind = kind_of(*standing);
+    let statement = read_bytes(store, kind, statement).map_err(|reason| not_approved(NotApproved::Statement { reason }))?;
+    if *standing {
+        let (standing, people) = trust.stands(&statement, author, approvals, host).map_err(not_approved)?;
+        standing.admits(now).map_err(|why| Outcome::Refused { why: NotNow { why: why.to_owned() } })?;
+        return Ok(Some((Signed::Standing(standing), people)));
+    }
     let (statement, people) = trust.approved(&statement, author, approvals).map_err(not_approved)?;
     match statement.covers(*plan, *cohort, *rehearsal, host, now) {
         // Approved, but too early or too late: the rollout asks again while it may start.
@@ -187,7 +218,7 @@ pub fn approvals(
         }
         covered => covered.map_err(not_approved)?,
     }
-    Ok(Some((statement, people)))
+    Ok(Some((Signed::Change(statement), people)))
 }
 
 /// Verifies everything about an apply order but the archives' signatures.
@@ -196,19 +227,28 @@ pub fn approvals(
 /// The outcome to report; nothing was changed.
 pub fn apply(config: &Config, store: &Store, order: &Order, host: HostId, base: Digest, now: Timestamp) -> Result<Approved, Outcome> {
     let Order::Apply { plan, cohort, place, rehearsal, .. } = order else { return Err(replan("not an apply order")) };
-    let Some((statement, people)) = approvals(config, store, order, host, now)? else {
+    let Some((signed, people)) = approvals(config, store, order, host, now)? else {
         return Err(replan("the statement that people signed did not arrive"));
     };
     let not_approved = |why| Outcome::NotApproved { why };
     let uncovered = |reason: &str| Outcome::NotApproved { why: NotApproved::NotCovered { reason: reason.to_owned() } };
     let trust = trust(config).map_err(not_approved)?;
     let (plan, members) = cohort_of(store, plan, cohort, place).map_err(|why| uncovered(&why))?;
-    if plan.policy != statement.policy {
+    if let Signed::Change(statement) = &signed
+        && plan.policy != statement.policy
+    {
         return Err(uncovered("another policy was approved"));
     }
     base_fits(&members, host, base)?;
     trust.allows(&members.changes).map_err(not_approved)?;
     let rehearsal: Rehearsal = read_blob(store, "rehearsal", rehearsal).map_err(replan)?;
+    let statement = match &signed {
+        Signed::Standing(standing) => {
+            standing.covers(&plan, &members, &rehearsal).map_err(|why| uncovered(&why))?;
+            return Ok(Approved { undo_until: signed.undo_until(now), people, cohort: members, pins: plan.pins, rehearsal });
+        }
+        Signed::Change(statement) => statement,
+    };
     if rehearsal.changes != members.changes {
         return Err(uncovered("the approved rehearsal is of another transaction"));
     }
@@ -218,5 +258,5 @@ pub fn apply(config: &Config, store: &Store, order: &Order, host: HostId, base: 
     if let Some(unit) = rehearsal.exercised.iter().find(|unit| !unit.exercised && !statement.acknowledged.contains(&unit.unit)) {
         return Err(uncovered(&format!("{} was not exercised and nobody acknowledged it by name", unit.unit)));
     }
-    Ok(Approved { statement, people, cohort: members, pins: plan.pins, rehearsal })
+    Ok(Approved { undo_until: signed.undo_until(now), people, cohort: members, pins: plan.pins, rehearsal })
 }

@@ -7,9 +7,11 @@ use crate::{
 };
 use ed25519_dalek::SigningKey;
 use fother_core::{
-    Digest, Timestamp,
+    Digest, Timestamp, canonical,
     checkpoint::{Checkpoint, NOTE_BYTES_MAX, Note, VerifierKey},
     epoch::Epoch,
+    id::HostId,
+    rehearsal::Rehearsal,
     witness::{self, Refused},
 };
 use serde::{Deserialize, Serialize};
@@ -78,6 +80,7 @@ pub enum WitnessError {
 pub struct Witness {
     dir: PathBuf,
     disk: Disk,
+    host: HostId,
     name: String,
     key: SigningKey,
     log: VerifierKey,
@@ -118,7 +121,14 @@ impl Witness {
         let text = durable::read_bounded(&path, 256).map_err(|_| bad(&path.display().to_string()))?;
         let digest = Digest::from_hex(String::from_utf8_lossy(&text).trim()).map_err(|_| bad(&path.display().to_string()))?;
         let log = identity.log_key.parse().map_err(|_| bad("the pinned log key"))?;
-        Ok(Self { dir: config.data.clone(), disk, name: identity.host.to_string(), key: SigningKey::from_bytes(&digest.0), log })
+        Ok(Self {
+            dir: config.data.clone(),
+            disk,
+            host: identity.host,
+            name: identity.host.to_string(),
+            key: SigningKey::from_bytes(&digest.0),
+            log,
+        })
     }
 
     /// The fork on record.
@@ -127,6 +137,14 @@ impl Witness {
         let path = self.dir.join(FORK_FILE);
         // What cannot be told counts as a fork.
         path.try_exists().unwrap_or(true).then_some(WitnessError::Forked(path))
+    }
+
+    /// A rehearsal with this host's word that it made it.
+    ///
+    /// # Errors
+    /// Where the report has no canonical form.
+    pub fn attest(&self, rehearsal: Rehearsal) -> Result<Rehearsal, canonical::Error> {
+        rehearsal.attest(self.host, &self.key)
     }
 
     /// The newest checkpoint that this host cosigned.

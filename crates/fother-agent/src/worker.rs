@@ -81,9 +81,9 @@ impl Executor {
     fn work(&self, directive: &Directive, begun: bool) -> io::Result<Outcome> {
         match &directive.order {
             Order::Resolve { pins, exclude } => Ok(self.resolve(pins, exclude).unwrap_or_else(|outcome| outcome)),
-            Order::Rehearse { plan, cohort, place, bisect } => Ok(verify::cohort_of(&self.store, plan, cohort, place)
+            Order::Rehearse { plan, cohort, place, bisect, attest } => Ok(verify::cohort_of(&self.store, plan, cohort, place)
                 .map_err(refused)
-                .and_then(|(plan, cohort)| self.rehearse(&cohort, &plan.pins, *bisect))
+                .and_then(|(plan, cohort)| self.rehearse(&cohort, &plan.pins, *bisect, *attest))
                 .unwrap_or_else(|outcome| outcome)),
             Order::Apply { txn, .. } => self.apply(directive, *txn, begun),
             Order::Undo { txn, reason } => self.undo(*txn, reason, begun),
@@ -140,7 +140,7 @@ impl Executor {
         Ok(())
     }
 
-    fn rehearse(&self, cohort: &Cohort, pins: &[IndexPin], bisect: bool) -> Result<Outcome, Outcome> {
+    fn rehearse(&self, cohort: &Cohort, pins: &[IndexPin], bisect: bool, attest: bool) -> Result<Outcome, Outcome> {
         let base = self.fresh_base().map_err(failed)?;
         verify::base_fits(cohort, self.identity.host, base)?;
         self.check_archives(pins, &cohort.changes).map_err(refused)?;
@@ -155,7 +155,10 @@ impl Executor {
         if let Some(rest) = rest {
             rest::keep(dir, &self.disk, cohort, base, rest, self.clock.now());
         }
-        let told = rehearsal.clone().outgoing();
+        let mut told = rehearsal.clone().outgoing();
+        if attest {
+            told = self.witness.attest(told).map_err(failed)?;
+        }
         let digest = self.keep_blob("rehearsal", &canonical::to_vec(&told).map_err(failed)?).map_err(failed)?;
         kept::keep(&self.config, &self.disk, &digest, &rehearsal).map_err(failed)?;
         Ok(Outcome::Rehearsed { rehearsal: digest, verdict: rehearsal.verdict, failing })
@@ -196,7 +199,7 @@ impl Executor {
         let bytes = serde_json::to_vec(&transaction).map_err(|error| replan(error.to_string()))?;
         self.disk.replace(&dir.join(TRANSACTION_FILE), &bytes).map_err(|error| replan(error.to_string()))?;
         tracing::info!(%txn, people = ?approved.people, "everything verified");
-        Ok(approved.statement.undo_until)
+        Ok(approved.undo_until)
     }
 
     fn undo(&self, txn: TransactionId, reason: &str, begun: bool) -> io::Result<Outcome> {

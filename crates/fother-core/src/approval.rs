@@ -135,6 +135,9 @@ pub struct Trust {
     pub authors: Vec<Person>,
     /// The host's limits.
     pub limits: Limits,
+    /// What standing approvals may cover here; without it none counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<crate::standing::Limits>,
 }
 
 /// Why an approval does not count or does not suffice.
@@ -201,6 +204,9 @@ impl Trust {
         if (people.len() as u64) < u64::from(trust.required) {
             return Err(bad(format!("`required` is {}, but only {} people have keys", trust.required, people.len())));
         }
+        if let Some(standing) = &trust.standing {
+            standing.check(people.len()).map_err(bad)?;
+        }
         Ok(trust)
     }
 
@@ -255,12 +261,12 @@ impl Trust {
         self.counts(statement, &signer).map(|()| signer)
     }
 
-    /// Whether an approval by somebody whose signature fits may count: never the author's, by name or key, and only an approver's.
+    /// Whether an approval by somebody whose signature fits may count beside this author.
     ///
     /// # Errors
     /// See [`NoApproval`].
-    pub fn counts(&self, statement: &Statement, signer: &Signer) -> Result<(), NoApproval> {
-        if (signer.person == statement.author || signer.key == statement.author_key) && !mutant::is(Mutant::AuthorApproves) {
+    pub fn beside(&self, (author, author_key): (&str, &str), signer: &Signer) -> Result<(), NoApproval> {
+        if (signer.person == author || signer.key == author_key) && !mutant::is(Mutant::AuthorApproves) {
             return Err(NoApproval::Author(signer.person.clone()));
         }
         if !self.approvers.iter().any(|person| person.name == signer.person) {
@@ -269,18 +275,31 @@ impl Trust {
         Ok(())
     }
 
+    /// Whether an approval by somebody whose signature fits may count: never the author's, by name or key, and only an approver's.
+    ///
+    /// # Errors
+    /// See [`NoApproval`].
+    pub fn counts(&self, statement: &Statement, signer: &Signer) -> Result<(), NoApproval> {
+        self.beside((&statement.author, &statement.author_key), signer)
+    }
+
     /// Checks that the statement's author signed it, with the key that it names, under the name that this file gives to that key.
     ///
     /// # Errors
     /// [`Refused::Author`].
     pub fn authored(&self, statement: &Statement, bytes: &[u8], armored: &str) -> Result<(), Refused> {
+        self.written(AUTHOR_NAMESPACE, (&statement.author, &statement.author_key), bytes, armored)
+    }
+
+    /// Checks that this author signed these bytes in `namespace`, with the key that is named, under the name that this file gives to that key.
+    ///
+    /// # Errors
+    /// [`Refused::Author`].
+    pub fn written(&self, namespace: &str, (author, author_key): (&str, &str), bytes: &[u8], armored: &str) -> Result<(), Refused> {
         let no = |reason: String| Refused::Author { reason };
-        let signer = self.signer(AUTHOR_NAMESPACE, bytes, armored).map_err(no)?;
-        if signer.key != statement.author_key || signer.person != statement.author {
-            return Err(no(format!(
-                "{} signed with {}, the statement names {} and {}",
-                signer.person, signer.key, statement.author, statement.author_key
-            )));
+        let signer = self.signer(namespace, bytes, armored).map_err(no)?;
+        if signer.key != author_key || signer.person != author {
+            return Err(no(format!("{} signed with {}, the statement names {author} and {author_key}", signer.person, signer.key)));
         }
         Ok(())
     }
@@ -305,6 +324,14 @@ impl Trust {
     /// # Errors
     /// [`Refused::TooFew`].
     pub fn suffice(&self, answers: impl Iterator<Item = Result<Signer, NoApproval>>) -> Result<BTreeSet<String>, Refused> {
+        Self::enough(self.required, answers)
+    }
+
+    /// The same where it takes another number of people.
+    ///
+    /// # Errors
+    /// [`Refused::TooFew`].
+    pub fn enough(need: u32, answers: impl Iterator<Item = Result<Signer, NoApproval>>) -> Result<BTreeSet<String>, Refused> {
         let (mut counted, mut ignored) = (BTreeSet::new(), Vec::new());
         for answer in answers {
             match answer {
@@ -314,10 +341,10 @@ impl Trust {
                 Err(why) => ignored.push(why.to_string()),
             }
         }
-        let enough = (counted.len() as u64) >= u64::from(self.required) || mutant::is(Mutant::HostIgnoresApprovals);
+        let enough = (counted.len() as u64) >= u64::from(need) || mutant::is(Mutant::HostIgnoresApprovals);
         if !enough {
             let have = u32::try_from(counted.len()).unwrap_or(u32::MAX);
-            return Err(Refused::TooFew { have, need: self.required, counted: counted.into_iter().collect(), ignored });
+            return Err(Refused::TooFew { have, need, counted: counted.into_iter().collect(), ignored });
         }
         Ok(counted)
     }

@@ -44,6 +44,9 @@ pub struct Change {
     pub rejected: Option<String>,
     /// The rollout.
     pub rollout: Option<RolloutId>,
+    /// The standing approval that it is covered by, whose author, signatures and statement are its own; nothing where people signed the change itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Digest>,
 }
 
 impl Change {

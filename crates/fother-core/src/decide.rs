@@ -2,6 +2,11 @@
 
 mod policy;
 mod report;
+mod schedule;
+mod standing;
+
+pub use schedule::{begin_schedule, defer_schedule, remove_schedule, run_schedule, set_schedule, waiting};
+pub use standing::{Rehearsed, Wish, approve_standing, draft_standing, left_alone, revoke_standing, submit_standing, uncovered};
 
 pub use policy::{apply_policy, approve_policy, clear_update, expire_exceptions, loosens, propose_policy};
 

@@ -5,6 +5,7 @@
 //! | `resolve` | directive key | reads; writes only below the agent's own directory |
 //! | `rehearse` | directive key | a clone without network, limits of time, memory, processes |
 //! | `apply` | directive key **and** enough people in `/etc/fother/trust.toml` over the same plan, host and window | allowed origins, no removals or downgrades unless the trust file says so |
+//! | `apply` under a standing approval | directive key **and** enough people in the trust file over a [`crate::standing::Standing`] that names this host, and the word of a named host for the rehearsal | only where the trust file permits standing approvals; newer versions of installed packages of the signed classes and origins; the signed window |
 //! | `undo` | directive key, and the approvals of the transaction it undoes, until their undo deadline | only what that transaction wrote |
 //!
 //! What is not in this table is refused.
@@ -56,6 +57,9 @@ pub enum Order {
         place: Place,
         /// Where it breaks, look for the smallest failing set.
         bisect: bool,
+        /// Vouch for the report: a standing approval takes no other. Agents that do not know it refuse the order.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        attest: bool,
     },
     /// Carry out this cohort's transaction.
     Apply {
@@ -69,12 +73,15 @@ pub enum Order {
         place: Place,
         /// The rehearsal of your cohort.
         rehearsal: Digest,
-        /// The [`crate::approval::Statement`] that people signed.
+        /// The [`crate::approval::Statement`] that people signed, or with `standing` the [`crate::standing::Standing`].
         statement: Digest,
         /// The author's SSH signature over the statement, armored; it never counts as an approval.
         author: String,
         /// The approvers' SSH signatures over the statement, armored.
         approvals: Vec<String>,
+        /// People signed a standing approval, not this plan. Agents that do not know it refuse the order.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        standing: bool,
     },
     /// Undo a transaction of yours.
     Undo {
@@ -285,6 +292,32 @@ mod tests {
     fn a_good_directive_is_accepted() {
         let (key, intake, directive) = setting();
         assert_eq!(intake.accept(&sign(&directive, &key).unwrap(), Timestamp(1_500_000)), Ok(directive));
+    }
+
+    #[test]
+    fn orders_without_a_standing_approval_are_written_and_read_as_before() {
+        let (plan, cohort) = (Digest([1; 32]), Digest([2; 32]));
+        let place = Place { index: 0, proof: Vec::new() };
+        let text = serde_json::to_string(&Order::Rehearse { plan, cohort, place: place.clone(), bisect: true, attest: false }).unwrap();
+        assert!(!text.contains("attest"), "{text}");
+        let order = |standing| Order::Apply {
+            txn: TransactionId::new(1, [1; 10]),
+            plan,
+            cohort,
+            place: place.clone(),
+            rehearsal: plan,
+            statement: plan,
+            author: String::new(),
+            approvals: Vec::new(),
+            standing,
+        };
+        let text = serde_json::to_string(&order(false)).unwrap();
+        assert!(!text.contains("standing"), "{text}");
+        assert_eq!(serde_json::from_str::<Order>(&text).unwrap(), order(false));
+        assert!(
+            serde_json::to_string(&order(true)).unwrap().contains("\"standing\":true"),
+            "an agent of before refuses what it does not know"
+        );
     }
 
     #[test]

@@ -160,6 +160,7 @@ fn apply_order(state: &State, rollout: &Rollout, host: HostId, txn: TransactionI
         statement: change.statement,
         author: change.author_signature.clone(),
         approvals: change.approvals.values().cloned().collect(),
+        standing: change.standing.is_some(),
     })
 }
 
@@ -224,7 +225,11 @@ fn may_begin(state: &State, policy: &Policy, issued: &Issued, now: Timestamp) ->
     match issued.order.as_str() {
         "apply" => {
             let stopped = state.stopped.is_some() && !mutant::is(Mutant::StopIgnored);
-            !stopped && rollout.may_start(now) && (!is_frozen(state, policy, rollout, now) || mutant::is(Mutant::FrozenIsHandedOut))
+            let stands = admission::stands(state, rollout.change, now).is_ok();
+            !stopped
+                && stands
+                && rollout.may_start(now)
+                && (!is_frozen(state, policy, rollout, now) || mutant::is(Mutant::FrozenIsHandedOut))
         }
         _ => rollout.ended.is_none(),
     }

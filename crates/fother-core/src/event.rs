@@ -436,6 +436,194 @@ pub enum Data {
         /// Why, for people.
         reason: String,
     },
+    /// Somebody wrote a standing approval.
+    #[serde(rename = "standing.submitted")]
+    StandingSubmitted {
+        /// Its digest; the blob of the [`crate::standing::Standing`].
+        standing: Digest,
+        /// Name for people.
+        name: String,
+        /// The group whose plans it covers.
+        group: String,
+        /// Number of its hosts.
+        hosts: u32,
+        /// The author.
+        author: String,
+        /// The author's SSH signature over it.
+        signature: String,
+        /// From when on it counts.
+        from: Timestamp,
+        /// Until when it counts.
+        expires: Timestamp,
+        /// Distinct approvers needed.
+        needed: u32,
+        /// People whose approvals count; everybody's where none is named.
+        #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+        approvers: BTreeSet<String>,
+    },
+    /// A person approved a standing approval.
+    #[serde(rename = "standing.approved")]
+    StandingApproved {
+        /// Which.
+        standing: Digest,
+        /// The person.
+        person: String,
+        /// The SSH signature.
+        signature: String,
+    },
+    /// A standing approval counts no more.
+    #[serde(rename = "standing.revoked")]
+    StandingRevoked {
+        /// Which.
+        standing: Digest,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A standing approval covers a drafted plan: a change under it, which nobody has to approve.
+    #[serde(rename = "change.covered")]
+    ChangeCovered {
+        /// The change.
+        change: ChangeId,
+        /// The plan.
+        plan: Digest,
+        /// The standing approval.
+        standing: Digest,
+        /// The schedule that drafted it.
+        schedule: String,
+        /// The moment that it was drafted for.
+        occurrence: Timestamp,
+    },
+    /// A schedule of the policy counts from here on; its earlier moments are nobody's.
+    #[serde(rename = "schedule.set")]
+    ScheduleSet {
+        /// Its name.
+        schedule: String,
+        /// Its group.
+        group: String,
+        /// Its recurrence.
+        at: String,
+        /// Its time zone.
+        timezone: String,
+    },
+    /// A schedule is in the policy no more.
+    #[serde(rename = "schedule.removed")]
+    ScheduleRemoved {
+        /// Its name.
+        schedule: String,
+    },
+    /// A schedule's moment has come, or a person asked for it out of turn: a plan is drafted.
+    #[serde(rename = "schedule.due")]
+    ScheduleDue {
+        /// The schedule.
+        schedule: String,
+        /// The moment.
+        occurrence: Timestamp,
+        /// Earlier moments that passed while no server ran; this draft stands for them.
+        missed: u32,
+        /// A person asked for it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        asked: bool,
+    },
+    /// Hosts were asked what they would do.
+    #[serde(rename = "schedule.asked")]
+    ScheduleAsked {
+        /// The schedule.
+        schedule: String,
+        /// The moment.
+        occurrence: Timestamp,
+        /// Answers from here on count.
+        since: Timestamp,
+        /// Source packages that are left out, with the reason.
+        exclude: BTreeMap<String, String>,
+    },
+    /// A plan was drafted.
+    #[serde(rename = "schedule.drafted")]
+    ScheduleDrafted {
+        /// The schedule.
+        schedule: String,
+        /// The moment.
+        occurrence: Timestamp,
+        /// The plan.
+        plan: Digest,
+        /// Hosts of the group that did not answer in time and are not in the plan, at most [`crate::schedule::NAMED_MAX`] by name.
+        silent: Vec<HostId>,
+        /// How many more.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        silent_more: u32,
+    },
+    /// Cohorts without a rehearsal are rehearsed.
+    #[serde(rename = "schedule.rehearsing")]
+    ScheduleRehearsing {
+        /// The schedule.
+        schedule: String,
+        /// The moment.
+        occurrence: Timestamp,
+        /// How often it was tried, this time included.
+        attempt: u32,
+    },
+    /// The draft waits for people.
+    #[serde(rename = "schedule.waits")]
+    ScheduleWaits {
+        /// The schedule.
+        schedule: String,
+        /// The moment.
+        occurrence: Timestamp,
+        /// Why nothing happens by itself, for people.
+        why: String,
+    },
+    /// Nothing comes of this moment.
+    #[serde(rename = "schedule.ended")]
+    ScheduleEnded {
+        /// The schedule.
+        schedule: String,
+        /// The moment.
+        occurrence: Timestamp,
+        /// How.
+        end: crate::schedule::End,
+    },
+    /// An owner put a rollout off.
+    #[serde(rename = "schedule.deferred")]
+    ScheduleDeferred {
+        /// The schedule.
+        schedule: String,
+        /// The moment.
+        occurrence: Timestamp,
+        /// It begins not before.
+        until: Timestamp,
+        /// Why, for people.
+        reason: String,
+        /// The owner.
+        person: String,
+        /// The owner's SSH signature over [`crate::schedule::Deferral`].
+        signature: String,
+    },
+    /// Owners have notice of a rollout.
+    #[serde(rename = "notice.given")]
+    NoticeGiven {
+        /// The schedule.
+        schedule: String,
+        /// The moment.
+        occurrence: Timestamp,
+        /// The change.
+        change: ChangeId,
+        /// When it begins, at the earliest.
+        opens: Timestamp,
+        /// Who is told.
+        owners: BTreeSet<String>,
+    },
+    /// The hook that carries notices was run.
+    #[serde(rename = "notice.told")]
+    NoticeTold {
+        /// The schedule.
+        schedule: String,
+        /// The moment.
+        occurrence: Timestamp,
+        /// When it begins, at the earliest.
+        opens: Timestamp,
+        /// Why it could not tell, if so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failed: Option<String>,
+    },
     /// It cannot go on for now.
     #[serde(rename = "rollout.blocked")]
     RolloutBlocked {
@@ -446,6 +634,10 @@ pub enum Data {
         /// For people.
         why: String,
     },
+}
+
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// Why stored bytes are no event of this program.

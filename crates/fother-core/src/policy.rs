@@ -15,6 +15,7 @@ pub mod forecast;
 pub mod freeze;
 pub mod proposal;
 pub mod read;
+pub mod schedule;
 pub mod schema;
 mod shape;
 pub mod span;
@@ -26,6 +27,7 @@ pub use emergency::Emergency;
 pub use fault::{Fault, PolicyError};
 pub use freeze::Freeze;
 pub use read::{Source, read};
+pub use schedule::Schedule;
 
 use crate::{Digest, canonical, inventory::Labels};
 use schemars::JsonSchema;
@@ -287,6 +289,9 @@ pub struct Policy {
     /// Teams that approve, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub team: BTreeMap<String, Team>,
+    /// When plans draft themselves, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub schedule: BTreeMap<String, Schedule>,
 }
 
 impl Policy {

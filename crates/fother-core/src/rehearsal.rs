@@ -2,9 +2,12 @@
 
 use crate::{
     Digest, canonical,
+    id::HostId,
     resolution::PackageChange,
     text::{outgoing, outgoing_diff},
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 /// The answer of a rehearsal. Ordered by severity.
@@ -115,7 +118,22 @@ pub struct Rehearsal {
     pub total_ms: u64,
     /// Space that the transaction needs on the host, in bytes, undo archive included.
     pub space_bytes: u64,
+    /// The host that made it, where it was asked to vouch for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attested: Option<Attested>,
 }
+
+/// A host's word that it made a rehearsal: under a standing approval nobody reads the report before it counts, so that no server may write one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attested {
+    /// The host.
+    pub host: HostId,
+    /// Ed25519 by its cosigner's key over `fother/rehearsal-attested/v1\n` and the digest of the report without this field, base64.
+    pub signature: String,
+}
+
+const ATTESTED_PREFIX: &[u8] = b"fother/rehearsal-attested/v1\n";
 
 impl Rehearsal {
     /// A report on nothing yet: it passes until something speaks against it.
@@ -137,7 +155,38 @@ impl Rehearsal {
             apply_ms: 0,
             total_ms: 0,
             space_bytes: 0,
+            attested: None,
         }
+    }
+
+    /// What a host vouches for.
+    fn vouched(&self) -> Result<Vec<u8>, canonical::Error> {
+        let digest = Self { attested: None, ..self.clone() }.digest()?;
+        Ok([ATTESTED_PREFIX, &digest.0].concat())
+    }
+
+    /// The report with the word of the host that made it.
+    ///
+    /// # Errors
+    /// Where it has no canonical form.
+    pub fn attest(mut self, host: HostId, key: &SigningKey) -> Result<Self, canonical::Error> {
+        let signature = STANDARD.encode(key.sign(&self.vouched()?).to_bytes());
+        self.attested = Some(Attested { host, signature });
+        Ok(self)
+    }
+
+    /// Which host made it, if `key_of` knows that host's key (64 hexadecimal digits) and its signature fits.
+    ///
+    /// # Errors
+    /// For people.
+    pub fn attester(&self, key_of: impl Fn(HostId) -> Option<String>) -> Result<HostId, String> {
+        let Some(Attested { host, signature }) = &self.attested else { return Err("no host vouches for the rehearsal".to_owned()) };
+        let hex = key_of(*host).ok_or_else(|| format!("the rehearsal is of {host}, which is none of the hosts that were signed for"))?;
+        let bad = || format!("the signature of {host} does not fit its rehearsal");
+        let key = Digest::from_hex(&hex).ok().and_then(|bytes| VerifyingKey::from_bytes(&bytes.0).ok()).ok_or_else(bad)?;
+        let signature = STANDARD.decode(signature).ok().and_then(|raw| Signature::from_slice(&raw).ok()).ok_or_else(bad)?;
+        key.verify_strict(&self.vouched().map_err(|error| error.to_string())?, &signature).map_err(|_| bad())?;
+        Ok(*host)
     }
 
     /// Name of this report.

@@ -15,6 +15,8 @@ use crate::{
     reboot_lock::Client,
     rehearsal::Verdict,
     rollout::{Around, Out, Rollout, Why},
+    schedule::Known,
+    standing::Stood,
 };
 use imbl::{OrdMap, OrdSet};
 use serde::Serialize;
@@ -22,6 +24,8 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
+
+mod schedules;
 
 /// An enrolment token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -66,6 +70,8 @@ pub struct Host {
     pub acknowledged: u64,
     /// Newest resolution with its base.
     pub resolution: Option<(Digest, Digest)>,
+    /// When it was told.
+    pub resolved: Timestamp,
     /// Not heard of.
     pub lost: bool,
     /// Left for good.
@@ -104,6 +110,7 @@ impl Host {
             sequence: 0,
             acknowledged: 0,
             resolution: None,
+            resolved: Timestamp(0),
             lost: false,
             retired: false,
             rollout: None,
@@ -267,6 +274,10 @@ pub struct State {
     pub policy: Option<Digest>,
     /// Looser policies that wait for approval, by the digest of the policy.
     pub proposals: BTreeMap<Digest, Proposal>,
+    /// Standing approvals, by their digest.
+    pub standings: BTreeMap<Digest, Stood>,
+    /// Schedules of the policy, and what became of their last moment.
+    pub schedules: BTreeMap<String, Known>,
     /// Archives.
     pub archives: BTreeMap<String, ArchiveState>,
     /// Hosts that others patch and that ask for reboot locks, by their ids.
@@ -351,6 +362,20 @@ impl State {
             Data::LockRegistered { .. } | Data::LockTaken { .. } | Data::LockReleased { .. } | Data::LockForgotten { .. } => {
                 self.fold_lock(&event.data, event.at);
             }
+            Data::StandingSubmitted { .. } | Data::StandingApproved { .. } | Data::StandingRevoked { .. } | Data::ChangeCovered { .. } => {
+                self.fold_standing(&event.data, event.at)
+            }
+            Data::ScheduleSet { .. }
+            | Data::ScheduleRemoved { .. }
+            | Data::ScheduleDue { .. }
+            | Data::ScheduleAsked { .. }
+            | Data::ScheduleDrafted { .. }
+            | Data::ScheduleRehearsing { .. }
+            | Data::ScheduleWaits { .. }
+            | Data::ScheduleEnded { .. }
+            | Data::ScheduleDeferred { .. }
+            | Data::NoticeGiven { .. }
+            | Data::NoticeTold { .. } => self.fold_schedule(&event.data, event.at),
             Data::FleetStopped { reason } => self.stopped = Some(reason.clone()),
             Data::FleetResumed {} => self.stopped = None,
         }
@@ -587,7 +612,7 @@ impl State {
             crate::predict::remember(&mut host.apply_ms, *apply_ms);
         }
         if let Outcome::Resolved { resolution, base } = &report.outcome {
-            host.resolution = Some((*resolution, *base));
+            (host.resolution, host.resolved) = (Some((*resolution, *base)), at);
         }
         let Some(directive) = report.directive else { return };
         let Some(issued) = self.directives.get(&directive).filter(|issued| issued.host == id) else { return };
@@ -646,6 +671,7 @@ impl State {
                     needed: self.plans.get(plan).map_or(u32::MAX, |plan| plan.approvals),
                     rejected: None,
                     rollout: None,
+                    standing: None,
                 };
                 self.changes.insert(*change, new);
             }

@@ -163,6 +163,33 @@ pub fn intervals(window: &Window, from: Timestamp, days: u32) -> Result<Vec<Inte
     if found.is_empty() { Err(Error::NeverOpens { days }) } else { Ok(found) }
 }
 
+/// The moments of a recurrence after `from` and up to `to`, in order: as windows open, but each a moment of its own, however close to the next.
+///
+/// # Errors
+/// Where zone or recurrence are wrong, or the times are beyond the calendar or more than [`DAYS_MAX`] days apart.
+pub fn occurrences(timezone: &str, rule: &str, from: Timestamp, to: Timestamp) -> Result<Vec<Timestamp>, Error> {
+    let (zone, rule): (TimeZone, Rule) = (zone(timezone)?, rule.parse()?);
+    if to.since(from) > DAY * DAYS_MAX {
+        return Err(Error::Days);
+    }
+    // What a gap moves is later by hours, never by days.
+    let mut date = zone.to_datetime(instant(from - DAY)?).date();
+    let last = zone.to_datetime(instant(to + DAY)?).date();
+    let mut found = Vec::new();
+    while date <= last {
+        if rule.opens_on(date)? {
+            for (hour, minute) in rule.times() {
+                found.push(timestamp(on_the_wall(&zone, date.at(hour, minute, 0, 0), false)?.0));
+            }
+        }
+        date = date.tomorrow().map_err(|_| Error::Days)?;
+    }
+    found.retain(|at| from < *at && *at <= to);
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
 /// Whether work that is predicted to take so long may start now. Without intervals nothing may.
 ///
 /// # Errors

@@ -198,6 +198,7 @@ fn a_group_waits_for_the_rollout_and_the_change_of_the_group_before_it() {
         needed: 1,
         rejected: None,
         rollout: None,
+        standing: None,
     };
     state.changes.insert(change.id, change.clone());
     assert!(matches!(may_start(&policy, &state, &later, at("2026-11-02T12:00:00Z")), Err(Held::AfterChange { .. })));

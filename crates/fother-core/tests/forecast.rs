@@ -140,3 +140,12 @@ fn a_host_that_is_too_slow_for_every_opening_is_named() {
     assert!(out.rows.is_empty());
     assert_eq!(out.left.iter().next().map(|left| (left.what.as_str(), left.why.as_str())), Some(("web0", "no opening has room for it")));
 }
+
+#[test]
+fn the_drafts_of_schedules_are_named_and_a_moment_that_comes_twice_is_one() {
+    let schedule = "[schedule.nightly]\ngroup = \"web\"\nat = \"FREQ=DAILY;BYHOUR=2;BYMINUTE=30\"\ntimezone = \"Europe/Berlin\"\n";
+    let policy = Policy::parse(&format!("{POLICY}{schedule}")).unwrap();
+    let found = forecast(&policy, &BTreeMap::new(), at("2026-10-24T12:00:00Z"), 2);
+    let drafts: Vec<String> = found.drafts.iter().map(|draft| format!("{} {} {}", draft.at, draft.schedule, draft.group)).collect();
+    assert_eq!(drafts, ["2026-10-25T00:30:00.000Z nightly web", "2026-10-26T01:30:00.000Z nightly web"]);
+}

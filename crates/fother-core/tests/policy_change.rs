@@ -83,6 +83,14 @@ expires = "2026-03-01T00:00:00Z"
 reason = "known exploited"
 breaks = ["year-end"]
 
+[schedule.weekly]
+group = "web"
+at = "FREQ=WEEKLY;BYHOUR=9;BYDAY=TU"
+timezone = "UTC"
+notice = "48h"
+owners = ["anna", "bert"]
+defer = { times = 1, by = "7d" }
+
 [archive.main]
 uri = "http://a/debian"
 suite = "bookworm"
@@ -206,6 +214,13 @@ const TABLE: &[(&str, &str, &str, Effect, &str)] = {
         ("components = [\"main\", \"contrib\"]", "components = [\"main\", \"non-free\"]", "archive.main", Loosens, "non-free"),
         ("max_age_days = 7", "max_age_days = 30", "archive.main", Loosens, "archive main"),
         ("max_age_days = 7", "max_age_days = 3", "archive.main", Tightens, "archive main"),
+        ("BYDAY=TU", "BYDAY=WE", "schedule.weekly.at", Loosens, "BYDAY=WE in UTC instead of web at"),
+        ("notice = \"48h\"", "notice = \"24h\"", "schedule.weekly.notice_s", Loosens, "notice 2d → 1d"),
+        ("notice = \"48h\"", "notice = \"72h\"", "schedule.weekly.notice_s", Tightens, "notice 2d → 3d"),
+        ("owners = [\"anna\", \"bert\"]", "owners = [\"anna\"]", "schedule.weekly.owners", Loosens, "owners anna, bert → anna"),
+        ("owners = [\"anna\", \"bert\"]", "", "schedule.weekly.owners", Tightens, "→ everybody"),
+        ("times = 1, by", "times = 2, by", "schedule.weekly.defer", Tightens, "1 times by 7d → 2 times by 7d"),
+        ("by = \"7d\"", "by = \"3d\"", "schedule.weekly.defer", Loosens, "by 3d"),
     ]
 };
 
@@ -245,7 +260,8 @@ fn whole_sections_that_come_and_go() {
     for (start, end, key, gone) in [
         ("[freeze.weekend]", "[baseline.standard]", "freeze.weekend", Effect::Loosens),
         ("[exception.curl]", "[emergency.kev]", "exception.curl", Effect::Tightens),
-        ("[emergency.kev]", "[archive.main]", "emergency.kev", Effect::Tightens),
+        ("[emergency.kev]", "[schedule.weekly]", "emergency.kev", Effect::Tightens),
+        ("[schedule.weekly]", "[archive.main]", "schedule.weekly", Effect::Tightens),
     ] {
         let new = without(start, end);
         let back = if gone == Effect::Loosens { Effect::Tightens } else { Effect::Loosens };

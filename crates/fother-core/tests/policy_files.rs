@@ -242,3 +242,36 @@ fn every_section_of_the_schema_is_read() {
         "this test's policy uses every section"
     );
 }
+
+const SCHEDULE: &str = r#"[schedule.weekly]
+group    = "web"
+at       = "FREQ=WEEKLY;BYDAY=TU;BYHOUR=9"
+timezone = "Europe/Berlin"
+notice   = "48h"
+owners   = ["anna"]
+defer    = { times = 1, by = "7d" }
+"#;
+
+#[test]
+fn a_schedule_is_read_and_each_mistake_is_told_with_its_place() {
+    let read_with = |text: &str| {
+        let [main, rest, times] = files(MAIN, TIMES, REST);
+        read(&[main, rest, Source { name: "policies/schedules.toml", text }, times])
+    };
+    let schedule = read_with(SCHEDULE).unwrap().schedule["weekly"].clone();
+    assert_eq!((schedule.notice_s, schedule.defer.map(|defer| (defer.times, defer.by_s))), (Some(172_800), Some((1, 604_800))));
+    for (from, to, wanted) in [
+        ("\"web\"", "\"wbe\"", "schedules.toml:2:12: schedule.weekly.group: there is no group `wbe`"),
+        ("BYDAY=TU;", "", "schedules.toml:3:12: schedule.weekly.at: FREQ=WEEKLY;BYHOUR=9: FREQ=WEEKLY needs BYDAY"),
+        ("FREQ=WEEKLY;BYDAY=TU;BYHOUR=9", "always", "schedules.toml:3:12: schedule.weekly.at: `always` is no recurrence"),
+        ("Europe/Berlin", "Europe/Berln", "schedules.toml:4:12: schedule.weekly.timezone: `Europe/Berln` is no time zone"),
+        ("48h", "48d", "schedules.toml:5:12: schedule.weekly.notice_s: at most 30 days"),
+        ("[\"anna\"]", "[]", "schedules.toml:6:12: schedule.weekly.owners: an empty list"),
+        ("times = 1", "times = 0", "schedules.toml:7:22: schedule.weekly.defer.times: 1 to 10"),
+        ("by = \"7d\"", "by = \"100d\"", "schedules.toml:7:30: schedule.weekly.defer.by_s: more than nothing, and at most 90 days"),
+        ("owners ", "owner  ", "schedules.toml:6:1: schedule.weekly.owner: there is no key `owner` here"),
+    ] {
+        let error = read_with(&SCHEDULE.replacen(from, to, 1)).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{error}");
+    }
+}

@@ -39,7 +39,7 @@ const PARTED_S: u32 = 5;
 /// Kinds that an agent may send.
 const SENT: [&str; 3] = [kind::INVENTORY, kind::RESOLUTION, kind::REHEARSAL];
 /// Kinds that an agent may read.
-const READ: [&str; 4] = [kind::COHORT, kind::PLAN, kind::REHEARSAL, kind::STATEMENT];
+const READ: [&str; 5] = [kind::COHORT, kind::PLAN, kind::REHEARSAL, kind::STANDING, kind::STATEMENT];
 
 /// SHA-256 of the certificate on the other side of this connection, if it showed one that our CA issued.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +51,7 @@ type Shared = Held<Arc<Engine>>;
 pub(crate) fn router(engine: Arc<Engine>) -> Router {
     Router::new()
         .route("/agent/v1/enrol", post(enrol).layer(DefaultBodyLimit::max(ENROL_BYTES_MAX)))
-        .route("/agent/v1/renew", post(crate::standing::renew).layer(DefaultBodyLimit::max(ENROL_BYTES_MAX)))
+        .route("/agent/v1/renew", post(crate::identities::renew).layer(DefaultBodyLimit::max(ENROL_BYTES_MAX)))
         .route("/agent/v1/check-in", post(check_in).layer(DefaultBodyLimit::max(CHECK_IN_BYTES_MAX)))
         .route("/agent/v1/blobs/{kind}/{hex}", put(put_blob).layer(DefaultBodyLimit::max(BLOB_BYTES_MAX)))
         .route("/agent/v1/blobs/{hex}", get(get_blob))

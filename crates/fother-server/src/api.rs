@@ -62,6 +62,14 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/api/v1/policy/simulate", post(simulate))
         .route("/api/v1/policy/author", post(policy_author))
         .route("/api/v1/policy/{hex}/approve", post(approve_policy))
+        .route("/api/v1/schedules", get(schedules))
+        .route("/api/v1/schedules/{name}/run", post(run_schedule))
+        .route("/api/v1/schedules/{name}/defer", post(defer_schedule))
+        .route("/api/v1/standings", get(standings).post(submit_standing))
+        .route("/api/v1/standings/draft", post(draft_standing))
+        .route("/api/v1/standings/{hex}", get(standing))
+        .route("/api/v1/standings/{hex}/approve", post(approve_standing))
+        .route("/api/v1/standings/{hex}/revoke", post(revoke_standing))
         .route("/api/v1/resolve", post(resolve))
         .route("/api/v1/plans", post(plans))
         .route("/api/v1/baseline", post(baseline))
@@ -207,6 +215,55 @@ async fn approve_policy(
 ) -> Data {
     let policy = digest(&hex)?;
     run(move || engine.approve_policy(&caller.actor(), policy, &ask.signature)).await
+}
+
+async fn schedules(Held(engine): Shared) -> Data {
+    run(move || engine.scheduled_all()).await
+}
+
+async fn run_schedule(Held(engine): Shared, Extension(caller): Extension<Caller>, Path(name): Path<String>) -> Data {
+    run(move || engine.run_schedule(&caller.actor(), &name)).await
+}
+
+async fn defer_schedule(Held(engine): Shared, Path(name): Path<String>, Json(ask): Json<crate::schedules::Defer>) -> Data {
+    run(move || engine.defer_schedule(&name, &ask)).await
+}
+
+async fn standings(Held(engine): Shared) -> Data {
+    run(move || Ok(engine.standings())).await
+}
+
+async fn standing(Held(engine): Shared, Path(hex): Path<String>) -> Data {
+    let digest = digest(&hex)?;
+    run(move || engine.standing(digest)).await
+}
+
+async fn draft_standing(Held(engine): Shared, Json(ask): Json<crate::standings::Draft>) -> Data {
+    run(move || Ok(json!({ "standing": engine.draft_standing(ask)? }))).await
+}
+
+async fn submit_standing(Held(engine): Shared, Extension(caller): Extension<Caller>, Json(ask): Json<crate::standings::Signed>) -> Data {
+    run(move || Ok(json!({ "standing": engine.submit_standing(&caller.actor(), &ask)? }))).await
+}
+
+async fn approve_standing(
+    Held(engine): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(hex): Path<String>,
+    Json(ask): Json<Approve>,
+) -> Data {
+    let digest = digest(&hex)?;
+    run(move || engine.approve_standing(&caller.actor(), digest, &ask.signature)).await
+}
+
+async fn revoke_standing(
+    Held(engine): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(hex): Path<String>,
+    Json(ask): Json<Reject>,
+) -> Data {
+    let digest = digest(&hex)?;
+    run(move || engine.revoke_standing(&caller.actor(), digest, &ask.reason)).await
 }
 
 #[derive(Deserialize)]

@@ -2,7 +2,7 @@
 
 use crate::{
     Error, archives,
-    baselines::{self, ClosedBy},
+    baselines::{self, Answers, ClosedBy},
     engine::{Engine, kind},
     error::refuse,
     orders::is_reachable,
@@ -10,7 +10,7 @@ use crate::{
 use fother_core::{
     Digest, Timestamp,
     approval::{self, Statement},
-    change::Status,
+    change::{Change, Status},
     decide::{self, Steer, Submission},
     directive::Order,
     dispatch::ORDERS_MAX,
@@ -18,12 +18,12 @@ use fother_core::{
     id::{ChangeId, HostId, RolloutId, TokenId},
     inventory::{Inventory, Labels},
     package::Offer,
-    plan::{self, Cohort, Places, Plan, PlanHost},
+    plan::{self, Cohort, Places, Plan, PlanHost, Planned},
     policy::{self, calendar},
     protocol::Token,
     rehearsal::Rehearsal,
     resolution::Resolution,
-    state::{Host, State},
+    state::{CohortState, Host, State},
     version::Version,
     window::Interval,
 };
@@ -142,16 +142,28 @@ impl Engine {
         let state = self.state();
         let answers = self.answers(actor, &state, group, excluded)?;
         baselines::hold_against(&answers.hosts, &self.left_out(&state, group, emergency, &answers)?)?;
-        let closes = answers.closed.iter().map(|(key, closed)| (key.clone(), closed.closes.clone())).collect();
-        let policy = self.policy();
-        let mut planned = plan::plan(&policy, group, &answers.hosts, &answers.pins, &closes, excluded)
-            .map_err(|error| Error::Input(error.to_string()))?;
-        planned.set_terms(&policy, emergency, self.clock.now()).or_else(|error| never_opens(&error))?;
+        let planned = self.planned(group, excluded, emergency, &answers)?;
         let digest = self.store_plan(&planned)?;
         let created = decide::create_plan(&planned, digest)?;
         self.commit(actor, |state, _| Ok(if state.plans.contains_key(&digest) { Vec::new() } else { created.clone() }))?;
         let cohorts = planned.cohorts.into_keys().collect();
         Ok(Made { plan: digest, cohorts, up_to_date: planned.up_to_date, unknown: planned.unknown, observing: answers.observing })
+    }
+
+    /// The plan of a group out of these answers; nothing is stored.
+    pub(crate) fn planned(
+        &self,
+        group: &str,
+        excluded: &BTreeMap<String, String>,
+        emergency: Option<&str>,
+        answers: &Answers,
+    ) -> Result<Planned, Error> {
+        let closes = answers.closed.iter().map(|(key, closed)| (key.clone(), closed.closes.clone())).collect();
+        let policy = self.policy();
+        let mut planned = plan::plan(&policy, group, &answers.hosts, &answers.pins, &closes, excluded)
+            .map_err(|error| Error::Input(error.to_string()))?;
+        planned.set_terms(&policy, emergency, self.clock.now()).or_else(|error| never_opens(&error))?;
+        Ok(planned)
     }
 
     /// Brings every package into the cache and reads what it closes, from the lowest source version that a host has.
@@ -184,20 +196,31 @@ impl Engine {
 
     /// Asks one host of each cohort to rehearse.
     pub(crate) fn rehearse(&self, actor: &str, digest: Digest, bisect: bool) -> Result<Vec<String>, Error> {
+        self.rehearse_those(actor, digest, (bisect, false), |_| true)
+    }
+
+    /// The same for the cohorts that are picked; hosts vouch for their reports where that is asked.
+    pub(crate) fn rehearse_those(
+        &self,
+        actor: &str,
+        digest: Digest,
+        (bisect, attest): (bool, bool),
+        pick: impl Fn(&CohortState) -> bool,
+    ) -> Result<Vec<String>, Error> {
         let state = self.state();
         let Some(plan) = state.plans.get(&digest) else {
             return refuse("unknown-plan", format!("there is no plan {digest}"), "see `fother plan ls`");
         };
         let places = Places::over(plan.cohorts.keys().copied());
         let (mut orders, mut directives) = (Vec::new(), Vec::new());
-        for (cohort, about) in &plan.cohorts {
+        for (cohort, about) in plan.cohorts.iter().filter(|(_, about)| pick(about)) {
             let able = |id: &&HostId| state.hosts.get(*id).is_some_and(|host| is_reachable(host) && !host.observe);
             let Some(host) = about.hosts.iter().find(able) else {
                 let what = format!("no host of the cohort {} can rehearse now", cohort.short());
                 return refuse("nobody-to-rehearse", what, "see `fother host ls` for lost and observing hosts");
             };
             let Some(place) = places.place(cohort) else { continue };
-            orders.push((*host, Order::Rehearse { plan: digest, cohort: *cohort, place, bisect }));
+            orders.push((*host, Order::Rehearse { plan: digest, cohort: *cohort, place, bisect, attest }));
         }
         for some in orders.chunks(ORDERS_MAX) {
             let state = self.commit(actor, |state, now| self.issue(state, now, None, some.to_vec()))?;
@@ -276,7 +299,7 @@ impl Engine {
     /// Takes a person's rejection in.
     pub(crate) fn reject(&self, actor: &str, change: ChangeId, reason: &str) -> Result<(), Error> {
         let reason = fother_core::text::printable(reason, 500);
-        self.commit(actor, |state, _| match state.changes.get(&change).map(fother_core::change::Change::status) {
+        self.commit(actor, |state, _| match state.changes.get(&change).map(Change::status) {
             Some(Status::Open | Status::Approved) => Ok(vec![Data::ChangeRejected { change, reason: reason.clone() }]),
             Some(other) => refuse("closed", format!("{change} is {other:?}"), "nothing is left to reject"),
             None => refuse("unknown-change", format!("there is no change {change}"), "see `fother change ls`"),
@@ -297,13 +320,25 @@ impl Engine {
                 state.plans.get(&known.plan).ok_or_else(|| Error::Damaged(format!("{change} names a plan that is not in the log")))?;
             let cohorts = about.cohorts.keys().map(|digest| Ok((*digest, self.get(*digest)?)));
             let cohorts: BTreeMap<Digest, Cohort> = cohorts.collect::<Result<_, Error>>()?;
-            let statement: Statement = self.get(known.statement)?;
+            let statement = self.signed(state, known, actor, now)?;
             if statement.expires <= now {
                 return refuse("expired", format!("the approval of {change} expired at {}", statement.expires), "submit the plan again");
             }
             Ok(decide::start_rollout(state, rollout, change, &plan, &cohorts, &statement, supersede)?)
         })?;
         Ok(rollout)
+    }
+
+    /// What people signed for a change.
+    fn signed(&self, state: &State, change: &Change, actor: &str, now: Timestamp) -> Result<Statement, Error> {
+        if change.standing.is_none() {
+            return self.get(change.statement);
+        }
+        // Its owners were promised a notice: only its schedule begins it.
+        let Some(schedule) = actor.strip_prefix(crate::schedules::ACTOR) else {
+            return refuse("scheduled", format!("{} begins by itself in its window", change.id), "see `fother schedule ls`");
+        };
+        self.scheduled(state, change, schedule, now)
     }
 
     /// Pauses, resumes or aborts.

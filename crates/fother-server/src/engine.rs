@@ -16,10 +16,10 @@ use fother_core::{
     checkpoint::{self, Checkpoint},
     event::{self, Data, Event},
     id::HostId,
+    identity::Sessions,
     inventory::Closes,
     merkle,
     policy::Policy,
-    standing::Sessions,
     state::State,
 };
 use fother_store::{LOG_LEASE, Place, Store};
@@ -48,6 +48,7 @@ pub(crate) mod kind {
     pub(crate) const POLICY_STATEMENT: &str = "policy-statement";
     pub(crate) const REHEARSAL: &str = "rehearsal";
     pub(crate) const RESOLUTION: &str = "resolution";
+    pub(crate) const STANDING: &str = "standing";
     pub(crate) const STATEMENT: &str = "statement";
 }
 

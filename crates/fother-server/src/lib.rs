@@ -17,6 +17,8 @@ mod fleet;
 mod fleetlock;
 mod forecasts;
 mod heard;
+mod hook;
+mod identities;
 mod identity;
 mod orders;
 mod page;
@@ -25,9 +27,10 @@ mod problem;
 mod ranking;
 mod reconcile;
 mod replica;
+mod schedules;
 mod serve;
 mod sole;
-mod standing;
+mod standings;
 #[cfg(test)]
 mod tests;
 mod witnesses;
@@ -41,7 +44,9 @@ pub use fother_core::dispatch::JUMP_MAX;
 pub use identity::{Identity, LOG_ORIGIN, SERVER_NAME};
 pub use orders::{DIRECTIVE_LIFE, LOST_AFTER};
 pub use policies::{Became, InForce, Proposed, Wanted};
+pub use schedules::Scheduled;
 pub use sole::unserved;
+pub use standings::StandingView;
 
 use engine::Engine;
 use fother_core::{approval::Trust, policy::Policy};
@@ -83,6 +88,8 @@ pub struct ServerOptions {
     pub agent_names: Vec<String>,
     /// The advisory database that questions to the fleet are answered from; need not be there yet.
     pub advisories: PathBuf,
+    /// Directory of root-owned hooks, such as `notice`; need not be there.
+    pub hooks: PathBuf,
     /// The status page; loopback only.
     pub web_listener: Option<TcpListener>,
     /// Reboot locks for hosts that others patch: TLS with this server's own certificate, but plain HTTP on a loopback address.
@@ -122,6 +129,10 @@ pub fn run_with(options: ServerOptions, archives: Box<dyn Archives>, shutdown: i
         let (engine, stop) = (Arc::clone(&engine), Arc::clone(&stop));
         std::thread::spawn(move || replica::follow(&engine, &stop))
     });
+    let scheduler = {
+        let (engine, stop, hooks) = (Arc::clone(&engine), Arc::clone(&stop), options.hooks);
+        std::thread::spawn(move || schedules::run(&engine, &hooks, &stop))
+    };
     let served = runtime.block_on(async {
         let tls = serve::tls(&engine, &options.agent_names)?;
         let agents = listener(options.agent_listener)?;
@@ -148,6 +159,7 @@ pub fn run_with(options: ServerOptions, archives: Box<dyn Archives>, shutdown: i
     let _ = reconciler.join();
     let _ = follower.map(std::thread::JoinHandle::join);
     engine.give_all_up();
+    let _ = scheduler.join();
     let _ = std::fs::remove_file(options.run_dir.join(SOCKET));
     served
 }

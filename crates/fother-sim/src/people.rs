@@ -302,7 +302,7 @@ fn rehearsals(state: &State, plan: Digest) -> Vec<(HostId, Order)> {
     let one = open.filter_map(|(cohort, about)| {
         let host = about.hosts.iter().find(able)?;
         let place = CohortTree::place(&all, cohort)?;
-        Some((*host, Order::Rehearse { plan, cohort: *cohort, place, bisect: false }))
+        Some((*host, Order::Rehearse { plan, cohort: *cohort, place, bisect: false, attest: false }))
     });
     one.collect()
 }

@@ -188,6 +188,7 @@ impl World {
             approvers: ["ann", "bob", "eve"].map(person).to_vec(),
             authors: Vec::new(),
             limits: Limits { origins: BTreeSet::new(), removals: false, downgrades: false },
+            standing: None,
         };
         let mut world = Self {
             seed,

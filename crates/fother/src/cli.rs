@@ -5,6 +5,7 @@ mod feeds;
 mod fleet;
 mod lock;
 mod policy;
+mod schedule;
 #[cfg(feature = "sim")]
 mod sim;
 mod store;
@@ -14,6 +15,7 @@ pub use feeds::Feeds;
 pub use fleet::{Archive, Change, Host, Log, Plan, Resume, Rollout, Stop};
 pub use lock::Lock;
 pub use policy::{Policy, Window};
+pub use schedule::{Schedule, Standing};
 #[cfg(feature = "sim")]
 pub use sim::Sim;
 pub use store::{At, Store};
@@ -101,6 +103,18 @@ pub enum Command {
     /// Maintenance windows: when they open.
     #[command(subcommand, after_help = "Examples:\n  fother window show sunday-night --next 10\n  fother window ls")]
     Window(Window),
+    /// Schedules: plans that draft themselves, and when they are rolled out.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  fother schedule ls\n  fother schedule defer web-weekly --by 2d --reason 'a launch' --key ~/.ssh/id_ed25519"
+    )]
+    Schedule(Schedule),
+    /// Standing approvals: signed once, they cover what schedules draft and rehearse.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  fother standing draft web --name web-security --class security --packages 20 --days 60 --key author.key > draft.json\n  fother standing submit draft.json --key author.key\n  fother standing ls"
+    )]
+    Standing(Standing),
     /// Plans: exact, pinned by digest.
     #[command(subcommand, after_help = "Examples:\n  fother plan new web\n  fother plan show 1f0c")]
     Plan(Plan),

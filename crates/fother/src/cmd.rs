@@ -20,10 +20,12 @@ mod reconcile;
 mod rehearse;
 mod rollout;
 mod scan;
+mod schedule;
 mod serve;
 mod sign;
 #[cfg(feature = "sim")]
 mod sim;
+mod standing;
 mod status;
 mod store;
 mod vex;
@@ -86,6 +88,8 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Policy(verb) => policy::run(&context, &verb),
         Command::Window(verb) => window::run(&context, &verb),
         Command::Promote { group, sure } => plan::promote(&context, &group, sure),
+        Command::Schedule(verb) => schedule::run(&context, &verb),
+        Command::Standing(verb) => standing::run(&context, &verb),
         Command::Plan(verb) => plan::run(&context, verb),
         Command::Change(verb) => change::run(&context, verb),
         Command::Rollout(verb) => rollout::run(&context, verb),

@@ -205,6 +205,7 @@ impl Stolen {
             statement: name,
             author: signature(&self.author, AUTHOR_NAMESPACE, statement.as_bytes()),
             approvals,
+            standing: false,
         }
     }
 
@@ -371,7 +372,7 @@ fn archives_of_strangers_count_for_nothing(evil: &mut Evil, stolen: &Stolen) {
         plan.pins = vec![pin];
         let (plan, cohort, place) = (evil.forge("plan", &plan), stolen.cohort_digest, stolen.place.clone());
         evil.serve_stolen(&[], &[stolen.cohort.changes[0].offer.as_ref().unwrap().sha256]);
-        assert_says(evil.order(Order::Rehearse { plan, cohort, place, bisect: false }), said);
+        assert_says(evil.order(Order::Rehearse { plan, cohort, place, bisect: false, attest: false }), said);
     }
 }
 

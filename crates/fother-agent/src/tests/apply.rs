@@ -46,7 +46,7 @@ fn a_resolution_and_a_rehearsal_are_kept_as_blobs_until_they_are_sent() {
     let [Outcome::Resolved { resolution, .. }] = outcomes[..] else { panic!("{outcomes:?}") };
     let good = bench.good();
     let Order::Apply { plan, cohort, place, .. } = bench.apply_order(&good, txn(1)) else { panic!() };
-    let outcomes = bench.carry_out(Order::Rehearse { plan, cohort, place, bisect: true });
+    let outcomes = bench.carry_out(Order::Rehearse { plan, cohort, place, bisect: true, attest: false });
     let [Outcome::Rehearsed { verdict: Verdict::Passes, .. }] = outcomes[..] else { panic!("{outcomes:?}") };
     let executor = bench.executor();
     let Answer::Blobs { blobs } = executor.answer(&Request::Blobs) else { panic!() };

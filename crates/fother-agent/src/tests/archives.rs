@@ -128,7 +128,7 @@ impl Setting {
         let parts = self.plan(served, pins);
         let (plan, cohort) = (parts.plan.digest().unwrap(), parts.cohort.digest().unwrap());
         let place = Place { index: 0, proof: Vec::new() };
-        assert_eq!(why(self.carry_out(Order::Rehearse { plan, cohort, place, bisect: false })), applied);
+        assert_eq!(why(self.carry_out(Order::Rehearse { plan, cohort, place, bisect: false, attest: false })), applied);
         applied
     }
 }

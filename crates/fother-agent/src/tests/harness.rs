@@ -383,6 +383,7 @@ impl Bench {
             statement: Digest::of_kind("statement", &statement),
             author,
             approvals,
+            standing: false,
         }
     }
 

@@ -6,5 +6,6 @@ mod crash;
 pub(crate) mod harness;
 mod hostile;
 mod refusals;
+mod standing;
 mod wire;
 mod witness;

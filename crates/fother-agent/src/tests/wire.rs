@@ -294,7 +294,7 @@ fn an_agent_works_with_a_server_of_the_version_before_and_shows_new_ones_its_ses
     let seen: Vec<(u32, Option<String>)> =
         server.shared.lock().unwrap().check_ins.iter().map(|check_in| (check_in.version, check_in.session.clone())).collect();
     let [(VERSION, Some(first)), (VERSION_MIN, None), (VERSION_MIN, None), (VERSION, Some(second))] = &seen[..] else { panic!("{seen:?}") };
-    assert!(first != second && fother_core::standing::is_session(first), "each run has a name of its own");
+    assert!(first != second && fother_core::identity::is_session(first), "each run has a name of its own");
 }
 
 #[test]

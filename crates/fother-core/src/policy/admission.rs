@@ -13,6 +13,7 @@ use crate::{
     mutant::Mutant,
     predict,
     rollout::{Action, BLOCKING_MAX, End, Rollout},
+    standing::Stood,
     state::State,
     window::{self, NotNow},
 };
@@ -34,6 +35,13 @@ pub enum Held {
         reason: String,
         /// When it ends.
         until: Timestamp,
+    },
+    /// The standing approval that covers it counts no more.
+    Fallen {
+        /// Which.
+        standing: crate::Digest,
+        /// Why.
+        reason: String,
     },
     /// A rollout of a group that goes first runs, or was stopped by its gate.
     AfterRollout {
@@ -64,6 +72,7 @@ impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Frozen { freeze, reason, until } => write!(f, "freeze {freeze} until {until}: {reason}"),
+            Self::Fallen { standing, reason } => write!(f, "the standing approval {} counts no more: {reason}", standing.short()),
             Self::AfterRollout { group, rollout, halted: false } => write!(f, "group {group} goes first: {rollout} runs"),
             Self::AfterRollout { group, rollout, halted: true } => {
                 write!(f, "group {group} goes first, and {rollout} was stopped by its gate: finish a newer one of it, or abort this one")
@@ -81,6 +90,7 @@ impl fmt::Display for Held {
 pub fn may_start(policy: &Policy, state: &State, rollout: &Rollout, now: Timestamp) -> Result<(), Held> {
     let name = &rollout.setup.group;
     let emergency = state.plans.get(&rollout.plan).and_then(|plan| plan.emergency.as_deref());
+    stands(state, rollout.change, now)?;
     if !mutant::is(Mutant::FreezeIgnored) {
         frozen(policy, name, emergency, now)?;
     }
@@ -98,6 +108,21 @@ pub fn may_start(policy: &Policy, state: &State, rollout: &Rollout, now: Timesta
         }
     }
     Ok(())
+}
+
+/// Whether the standing approval that a change is covered by still counts; one that people signed themselves needs none.
+///
+/// # Errors
+/// [`Held::Fallen`].
+pub fn stands(state: &State, change: ChangeId, now: Timestamp) -> Result<(), Held> {
+    let Some(standing) = state.changes.get(&change).and_then(|change| change.standing) else { return Ok(()) };
+    let reason = match state.standings.get(&standing) {
+        Some(Stood { revoked: Some(why), .. }) => format!("revoked, {why}"),
+        Some(stood) if now >= stood.expires => format!("expired at {}", stood.expires),
+        Some(_) => return Ok(()),
+        None => "it is not in the log".to_owned(),
+    };
+    Err(Held::Fallen { standing, reason })
 }
 
 /// Whether a freeze stops this group now; an emergency path breaks those that it names.

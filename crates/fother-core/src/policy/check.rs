@@ -70,6 +70,13 @@ pub(super) fn check(policy: &Policy, names: &Names<'_>) -> Vec<Trouble> {
             checker.window(window, &["emergency", name, "window"]);
         }
     }
+    for (name, schedule) in &policy.schedule {
+        checker.known("group", &schedule.group, &["schedule", name, "group"]);
+        for (key, what) in schedule.faults() {
+            let path: Vec<&str> = ["schedule", name].into_iter().chain(key.split('.')).collect();
+            checker.say(&path, what, None);
+        }
+    }
     checker.circles(policy);
     checker.found
 }

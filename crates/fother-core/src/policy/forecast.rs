@@ -82,6 +82,20 @@ pub struct Forecast {
     pub left: BTreeSet<Left>,
     /// Openings of each group, without freezes.
     pub openings: BTreeMap<String, Vec<Interval>>,
+    /// Plans that schedules draft, by time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drafts: Vec<Draft>,
+}
+
+/// A plan that a schedule drafts.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Draft {
+    /// When.
+    pub at: Timestamp,
+    /// The schedule.
+    pub schedule: String,
+    /// The group.
+    pub group: String,
 }
 
 /// What would happen to these groups within `days` days from `now`.
@@ -102,6 +116,12 @@ pub fn forecast(policy: &Policy, members: &BTreeMap<String, Members>, now: Times
         Course { policy, name, group, mine, now, before }.run(&open, now + DAY * days, &mut out);
         out.openings.insert(name.to_owned(), open);
     }
+    let drafts = policy.schedule.iter().flat_map(|(name, schedule)| {
+        let of = |at| Draft { at, schedule: name.clone(), group: schedule.group.clone() };
+        schedule.occurrences(now, now + DAY * days).into_iter().map(of)
+    });
+    out.drafts.extend(drafts);
+    out.drafts.sort();
     out.rows.sort_by(|a, b| (a.start, &a.group, &a.name).cmp(&(b.start, &b.group, &b.name)));
     out
 }

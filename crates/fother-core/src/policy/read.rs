@@ -148,6 +148,7 @@ fn typed(sources: &[Source<'_>], entries: &Entries<'_>, shape: &Shape, faults: &
             "exception" => take(&mut policy.exception, name, declared),
             "emergency" => take(&mut policy.emergency, name, declared),
             "team" => take(&mut policy.team, name, declared),
+            "schedule" => take(&mut policy.schedule, name, declared),
             // A section of the schema that nobody reads would be dropped without a word.
             other => Err(<toml::de::Error as serde::de::Error>::custom(format!("the section `{other}` is not read"))),
         };

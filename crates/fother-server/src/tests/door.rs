@@ -43,6 +43,7 @@ pub(super) fn options(dir: &Path) -> ServerOptions {
         agent_listener: bind(),
         agent_names: vec!["127.0.0.1".to_owned()],
         advisories: dir.join("advisories.db"),
+        hooks: dir.join("hooks.d"),
         web_listener: Some(bind()),
         lock_listener: Some(bind()),
     }

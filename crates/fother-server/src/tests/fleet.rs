@@ -315,8 +315,11 @@ impl Host {
                 self.report(id, Outcome::Resolved { resolution: resolution.digest().unwrap(), base });
                 Some(("resolution", canonical::to_vec(&resolution).unwrap()))
             }
-            Order::Rehearse { .. } => {
-                let rehearsal = Rehearsal { exercised: self.exercised.clone(), ..Rehearsal::begun(base, changes()) };
+            Order::Rehearse { attest, .. } => {
+                let mut rehearsal = Rehearsal { exercised: self.exercised.clone(), ..Rehearsal::begun(base, self.offered.clone()) };
+                if attest {
+                    rehearsal = rehearsal.attest(self.id, &cosigning(&self.inventory.hostname)).unwrap();
+                }
                 let outcome = Outcome::Rehearsed { rehearsal: rehearsal.digest().unwrap(), verdict: Verdict::Passes, failing: Vec::new() };
                 self.report(id, outcome);
                 Some(("rehearsal", canonical::to_vec(&rehearsal).unwrap()))

@@ -74,6 +74,7 @@ fn counted(policy: &Policy) -> String {
         (policy.check.len(), "checks"),
         (policy.archive.len(), "archives"),
         (policy.team.len(), "teams"),
+        (policy.schedule.len(), "schedules"),
     ];
     counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect::<Vec<_>>().join(", ")
 }

@@ -7,7 +7,15 @@ use crate::{
 };
 use fother_core::approval::Trust;
 use fother_server::ServerOptions;
-use std::{fs, fs::File, net::TcpListener, path::Path};
+use std::{
+    fs,
+    fs::File,
+    net::TcpListener,
+    path::{Path, PathBuf},
+};
+
+/// Where root puts programs that the server may run, such as `notice`.
+const HOOKS: &str = "/etc/fother/hooks.d";
 
 /// Runs the command.
 pub fn run(context: &Context, arguments: Serve) -> Result<u8, Failure> {
@@ -46,6 +54,7 @@ pub fn run(context: &Context, arguments: Serve) -> Result<u8, Failure> {
         agent_listener: bind(arguments.agents, "--agents")?,
         agent_names: vec![arguments.agents.ip().to_string()],
         advisories: arguments.db.unwrap_or_else(|| super::feeds::default_dir().join("advisories.db")),
+        hooks: PathBuf::from(HOOKS),
         web_listener: Some(web),
         lock_listener: arguments.locks.map(|address| bind(address, "--locks")).transpose()?,
     };

@@ -30,6 +30,10 @@ pub fn run(context: &Context) -> Result<u8, Failure> {
             println!("held       {}: {}", text(&rollout["id"]), printable(why, 400));
         }
     }
+    let schedules: Value = super::schedule::all(&client)?;
+    for (name, found) in schedules.as_object().into_iter().flatten() {
+        println!("schedule   {name} for {}: {}", text(&found["schedule"]["group"]), super::schedule::stage(found));
+    }
     let state: Value = client.get("/api/v1/state")?;
     let rollouts: Vec<Vec<String>> = state["rollouts"].as_object().into_iter().flatten().map(|(id, rollout)| row(id, rollout)).collect();
     if !rollouts.is_empty() {

@@ -2,7 +2,7 @@
 
 use super::{Effect, Found, both, every, fewer, less, listed, more, one, wider};
 use crate::{
-    policy::{Archive, Baseline, Emergency, Exception, Freeze, Group, Policy, freeze::When, span::written},
+    policy::{Archive, Baseline, Emergency, Exception, Freeze, Group, Policy, Schedule, freeze::When, schedule::Defer, span::written},
     window::Window,
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +30,9 @@ impl Found<'_> {
         }
         for (name, before, after) in both(&old.emergency, &new.emergency) {
             self.emergency(name, before, after);
+        }
+        for (name, before, after) in both(&old.schedule, &new.schedule) {
+            self.schedule(name, before, after);
         }
         for (name, before, after) in both(&old.archive, &new.archive) {
             self.archive(name, before, after);
@@ -137,6 +140,52 @@ impl Found<'_> {
                 self.say(key, format!("emergency path {name} breaks {}; window {window}", listed(&new.breaks)), effect, served);
             }
             _ => {}
+        }
+    }
+
+    /// A schedule drafts; what happens then takes approvals all the same. Less notice, fewer who are told, and fewer deferrals loosen.
+    fn schedule(&mut self, name: &str, old: Option<&Schedule>, new: Option<&Schedule>) {
+        let key = |key: &str| format!("schedule.{name}{key}");
+        match (old, new) {
+            (Some(old), None) => self.say(key(""), format!("schedule {name} is gone"), Effect::Tightens, one(&old.group)),
+            (None, Some(new)) => {
+                let what = format!("schedule {name} drafts a plan for {} at {} in {}", new.group, new.at, new.timezone);
+                self.say(key(""), what, Effect::Loosens, one(&new.group));
+            }
+            (Some(old), Some(new)) => self.reschedule(name, old, new),
+            (None, None) => {}
+        }
+    }
+
+    fn reschedule(&mut self, name: &str, old: &Schedule, new: &Schedule) {
+        let (key, about) = (|key: &str| format!("schedule.{name}.{key}"), BTreeSet::from([old.group.clone(), new.group.clone()]));
+        if (&old.group, &old.at, &old.timezone) != (&new.group, &new.at, &new.timezone) {
+            let what = format!(
+                "schedule {name} drafts for {} at {} in {} instead of {} at {} in {}",
+                new.group, new.at, new.timezone, old.group, old.at, old.timezone
+            );
+            self.say(key("at"), what, Effect::Loosens, about.clone());
+        }
+        let (before, after) = (old.notice_s.unwrap_or(0), new.notice_s.unwrap_or(0));
+        if before != after {
+            let what = format!("schedule {name}: notice {} → {}", written(before.into()), written(after.into()));
+            self.say(key("notice_s"), what, less(&before, &after), about.clone());
+        }
+        if old.owners != new.owners {
+            let word = |owners: &BTreeSet<String>| if owners.is_empty() { "everybody".to_owned() } else { listed(owners) };
+            let what = format!("schedule {name}: owners {} → {}", word(&old.owners), word(&new.owners));
+            // Nobody named means everybody; who may no longer defer, and is no longer told, loosens.
+            let kept = new.owners.is_empty() || (!old.owners.is_empty() && old.owners.is_subset(&new.owners));
+            self.say(key("owners"), what, if kept { Effect::Tightens } else { Effect::Loosens }, about.clone());
+        }
+        if old.defer != new.defer {
+            let word = |defer: Option<Defer>| {
+                defer.map_or_else(|| "never".to_owned(), |defer| format!("{} times by {}", defer.times, written(defer.by_s.into())))
+            };
+            let far = |defer: Option<Defer>| defer.map_or((0, 0), |defer| (defer.times, defer.by_s));
+            let (before, after) = (far(old.defer), far(new.defer));
+            let effect = less(&before.0, &after.0).max(less(&before.1, &after.1));
+            self.say(key("defer"), format!("schedule {name} may be deferred {} → {}", word(old.defer), word(new.defer)), effect, about);
         }
     }
 

@@ -8,7 +8,7 @@ use crate::{
 use fother_core::{
     Timestamp,
     ics::{self, Event},
-    policy::forecast::{Forecast, Row},
+    policy::forecast::{Draft, Forecast, Row},
     text::printable,
     window::Interval,
 };
@@ -58,6 +58,12 @@ fn print(answer: &Simulated) {
         table(&["begins", "verified", "group", "host", "updates"], &forecast.rows.iter().map(row).collect::<Vec<_>>());
         println!();
         picture(forecast, *from, *days).iter().for_each(|line| println!("{line}"));
+    }
+    if !forecast.drafts.is_empty() {
+        println!();
+        let rows: Vec<Vec<String>> =
+            forecast.drafts.iter().map(|draft| vec![minute(draft.at), draft.schedule.clone(), draft.group.clone()]).collect();
+        table(&["drafted", "schedule", "group"], &rows);
     }
     if !forecast.left.is_empty() {
         println!();
@@ -126,5 +132,11 @@ fn events(forecast: &Forecast) -> Vec<Event> {
                 .join("\n"),
         })
     };
-    all.into_iter().filter_map(event).collect()
+    let draft = |draft: &Draft| Event {
+        uid: format!("draft-{}-{}", draft.schedule, draft.at.ms()),
+        time: Interval { start: draft.at, end: draft.at, last_start: draft.at },
+        summary: format!("Plan for {} is drafted", draft.group),
+        description: format!("schedule {}", draft.schedule),
+    };
+    all.into_iter().filter_map(event).chain(forecast.drafts.iter().map(draft)).collect()
 }

@@ -12,8 +12,8 @@ use fother_core::{
     Digest,
     event::Data,
     id::HostId,
+    identity::{self, COPIED},
     protocol::{CheckIn, Renew, Renewed},
-    standing::{self, COPIED},
 };
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -46,7 +46,7 @@ impl Engine {
         if reason.trim().is_empty() {
             return Err(Error::Input("give a reason; it stays in the log".to_owned()));
         }
-        let state = self.commit(actor, |state, _| Ok(standing::revoke(state, host, reason)?))?;
+        let state = self.commit(actor, |state, _| Ok(identity::revoke(state, host, reason)?))?;
         let cut: BTreeSet<Digest> = state
             .hosts
             .get(&host)
@@ -60,7 +60,7 @@ impl Engine {
     /// Refuses, and shuts out, an identity that two machines use at once.
     pub(crate) fn is_one_machine(&self, host: HostId, report: &CheckIn) -> Result<(), Error> {
         let Some(session) = report.session.as_deref() else { return Ok(()) };
-        if !standing::is_session(session) {
+        if !identity::is_session(session) {
             return Err(Error::Input("the session is 16 to 64 letters and digits".to_owned()));
         }
         if !lock(&self.sessions).entry(host).or_default().heard(session) {
