@@ -158,6 +158,8 @@ pub fn allowed(command: &Command) -> Option<Allowed> {
         | Command::Archive(_)
         | Command::Policy(_)
         | Command::Window(_)
+        | Command::Schedule(_)
+        | Command::Standing(_)
         | Command::Promote { .. }
         | Command::Plan(_)
         | Command::Change(_)
