@@ -164,13 +164,11 @@ pub fn by_person(state: &State, client: &str, reason: &str, forget: bool) -> Res
     Ok(Data::LockReleased { client: client.to_owned(), reason: Some(reason.to_owned()) })
 }
 
+/// Groups of a policy with their names.
+type Groups<'a> = Vec<(&'a str, &'a Group)>;
+
 /// The client and every group that its labels put it into; the one that it names must be among them.
-fn groups_of<'a>(
-    policy: &'a Policy,
-    state: &'a State,
-    client: &str,
-    group: &str,
-) -> Result<(&'a Client, Vec<(&'a str, &'a Group)>), Denied> {
+fn groups_of<'a>(policy: &'a Policy, state: &'a State, client: &str, group: &str) -> Result<(&'a Client, Groups<'a>), Denied> {
     let known = state.lock_clients.get(client).ok_or(Denied::Unknown)?;
     let mine = |group: &&Group| crate::policy::selects(&group.select, &known.labels).unwrap_or(false);
     let groups: Vec<(&str, &Group)> =

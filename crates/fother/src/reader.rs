@@ -169,8 +169,6 @@ pub fn allowed(command: &Command) -> Option<Allowed> {
         | Command::Lock(_)
         | Command::Log(_)
         | Command::Store(_)
-        | Command::Schedule(_)
-        | Command::Standing(_)
         | Command::Lab(_)
         | Command::Demo(_)
         | Command::Completions { .. } => None,
