@@ -166,7 +166,7 @@ fn reply(shared: &mut Shared, method: &str, path: &str, body: &[u8], known: bool
             return (422, b"unknown field".to_vec());
         }
         shared.check_ins.push(check_in.clone());
-        let acknowledged = check_in.reports.last().map_or(0, |report| report.number);
+        let acknowledged = shared.check_ins.iter().flat_map(|before| &before.reports).map(|report| report.number).max().unwrap_or(0);
         shared.outcomes.extend(check_in.reports.into_iter().map(|report| report.outcome));
         let directives = std::mem::take(&mut shared.directives);
         let wants_inventory = shared.put.is_empty();
