@@ -10,6 +10,7 @@ use crate::{
     mutant,
     mutant::Mutant,
     plan::Places,
+    policy::{Policy, admission},
     rollout::{Action, Phase, Rollout},
     state::{Issued, State},
 };
@@ -218,20 +219,29 @@ fn waiting(state: &State, host: HostId) -> Vec<&Issued> {
 }
 
 /// Whether a transaction that its host has not begun may begin, as far as the server knows.
-fn may_begin(state: &State, issued: &Issued, now: Timestamp) -> bool {
+fn may_begin(state: &State, policy: &Policy, issued: &Issued, now: Timestamp) -> bool {
     let Some(rollout) = issued.rollout.and_then(|id| state.rollouts.get(&id)) else { return true };
     match issued.order.as_str() {
-        "apply" => (state.stopped.is_none() || mutant::is(Mutant::StopIgnored)) && rollout.may_start(now),
+        "apply" => {
+            let stopped = state.stopped.is_some() && !mutant::is(Mutant::StopIgnored);
+            !stopped && rollout.may_start(now) && (!is_frozen(state, policy, rollout, now) || mutant::is(Mutant::FrozenIsHandedOut))
+        }
         _ => rollout.ended.is_none(),
     }
+}
+
+/// Whether a freeze is on that may have come after the directive went out.
+fn is_frozen(state: &State, policy: &Policy, rollout: &Rollout, now: Timestamp) -> bool {
+    let emergency = state.plans.get(&rollout.plan).and_then(|plan| plan.emergency.as_deref());
+    admission::frozen(policy, &rollout.setup.group, emergency, now).is_err()
 }
 
 /// What a host that has accepted everything up to `seen` is to do: the same answer until it says that it has it. What follows
 /// something that may not begin now is held as well, since a host accepts in the order of the sequence only.
 #[must_use]
-pub fn due(state: &State, host: HostId, seen: u64, now: Timestamp) -> Vec<&Issued> {
+pub fn due<'a>(state: &'a State, policy: &Policy, host: HostId, seen: u64, now: Timestamp) -> Vec<&'a Issued> {
     let open = waiting(state, host).into_iter().filter(|issued| issued.sequence > seen);
-    let held = |issued: &&Issued| issued.rollout.is_none() || (issued.expires > now && may_begin(state, issued, now));
+    let held = |issued: &&Issued| issued.rollout.is_none() || (issued.expires > now && may_begin(state, policy, issued, now));
     open.take_while(held).filter(|issued| issued.expires > now).take(ANSWER_DIRECTIVES_MAX).collect()
 }
 
@@ -246,7 +256,7 @@ pub enum Lapsed<'a> {
 
 /// What becomes of the directives that expired before this host accepted them, as it says itself.
 #[must_use]
-pub fn lapsed(state: &State, host: HostId, seen: u64, now: Timestamp) -> Vec<Lapsed<'_>> {
+pub fn lapsed<'a>(state: &'a State, policy: &Policy, host: HostId, seen: u64, now: Timestamp) -> Vec<Lapsed<'a>> {
     let mut out = Vec::new();
     for issued in waiting(state, host) {
         let (Some(rollout), Some(txn)) = (issued.rollout.and_then(|id| state.rollouts.get(&id)), issued.txn) else { continue };
@@ -258,7 +268,7 @@ pub fn lapsed(state: &State, host: HostId, seen: u64, now: Timestamp) -> Vec<Lap
         if !pending || issued.sequence <= seen || issued.expires > now {
             continue;
         }
-        if may_begin(state, issued, now) || mutant::is(Mutant::RenewedOutsideWindow) {
+        if may_begin(state, policy, issued, now) || mutant::is(Mutant::RenewedOutsideWindow) {
             out.push(Lapsed::Renew(rollout.id, issued));
         } else if now.since(issued.expires) > GRACE && !mutant::is(Mutant::NeverWithdrawn) {
             out.push(Lapsed::Withdraw(rollout.id, txn));

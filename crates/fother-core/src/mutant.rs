@@ -63,6 +63,10 @@ mutants! {
     PauseIgnored,
     /// `stop --all` stops nothing at the server.
     StopIgnored,
+    /// Freezes are not looked at when hosts are chosen.
+    FreezeIgnored,
+    /// What went out before a freeze is handed out in it.
+    FrozenIsHandedOut,
     /// The next wave begins before this one has ended.
     WaveNotAwaited,
     /// A failed canary is only a number.

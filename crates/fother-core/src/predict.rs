@@ -74,8 +74,8 @@ pub fn predict(own: &[u64], cohort: &[u64], soak_s: u32, reboot: Option<Duration
 #[must_use]
 pub fn host(state: &State, rollout: &Rollout, host: HostId) -> Prediction {
     let of = |id: &HostId| state.hosts.get(id).map(|host| host.apply_ms.as_slice()).unwrap_or_default();
-    let cohorts = state.plans.get(&rollout.plan).into_iter().flat_map(|plan| plan.cohorts.values());
-    let cohort = cohorts.map(|cohort| &cohort.hosts).find(|hosts| hosts.contains(&host));
+    let plan = state.plans.get(&rollout.plan);
+    let cohort = plan.and_then(|plan| plan.cohorts.get(plan.cohort_of.get(&host)?)).map(|cohort| &cohort.hosts);
     let times = cohort.into_iter().flatten().filter(|id| **id != host).take(MEMBERS_MAX).filter_map(|id| of(id).last().copied());
     let times: Vec<u64> = times.collect();
     predict(of(&host), &times, rollout.setup.strategy.soak_s, None)

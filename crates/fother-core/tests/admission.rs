@@ -105,6 +105,7 @@ fn fleet() -> State {
         let made = PlanState {
             group: role.to_owned(),
             hosts: 2,
+            cohort_of: [host(role, 0), host(role, 1)].map(|host| (host, Digest([1; 32]))).into_iter().collect(),
             cohorts: cohorts.into(),
             approvals: 1,
             excluded: BTreeMap::new(),

@@ -8,7 +8,7 @@ use fother_core::{
     event::{Data, Event, VERSION},
     id::{ChangeId, DirectiveId, HostId, RolloutId, TokenId, TransactionId},
     inventory::Labels,
-    policy::{Budget, Share, Strategy},
+    policy::{Budget, Policy, Share, Strategy},
     protocol::{Outcome, Report},
     rollout::{Action, End, Phase, Setup, Why},
     state::State,
@@ -94,7 +94,7 @@ fn report(state: &mut State, n: u64, directive: u64, outcome: Outcome) {
 }
 
 fn sequences(state: &State, n: u64, seen: u64, now: Timestamp) -> Vec<u64> {
-    dispatch::due(state, host(n), seen, now).iter().map(|issued| issued.sequence).collect()
+    dispatch::due(state, &Policy::default(), host(n), seen, now).iter().map(|issued| issued.sequence).collect()
 }
 
 #[test]
@@ -115,13 +115,16 @@ fn what_expired_before_it_was_accepted_is_signed_anew_while_it_may_begin_and_els
     start(&mut state, 0, &[0]);
     issue(&mut state, Timestamp(0), 0, 1, "apply", Some(0));
     let expired = Timestamp(0) + DIRECTIVE_LIFE;
-    assert!(dispatch::lapsed(&state, host(0), 0, Timestamp(1)).is_empty());
-    assert!(dispatch::lapsed(&state, host(0), 1, expired).is_empty(), "it was accepted");
-    assert!(matches!(dispatch::lapsed(&state, host(0), 0, expired)[..], [Lapsed::Renew(..)]));
+    assert!(dispatch::lapsed(&state, &Policy::default(), host(0), 0, Timestamp(1)).is_empty());
+    assert!(dispatch::lapsed(&state, &Policy::default(), host(0), 1, expired).is_empty(), "it was accepted");
+    assert!(matches!(dispatch::lapsed(&state, &Policy::default(), host(0), 0, expired)[..], [Lapsed::Renew(..)]));
     fold(&mut state, Timestamp(2), Data::RolloutEnded { rollout: rollout(0), end: End::Aborted });
-    assert!(dispatch::lapsed(&state, host(0), 0, expired).is_empty(), "a host whose clock is behind could still accept it");
+    assert!(
+        dispatch::lapsed(&state, &Policy::default(), host(0), 0, expired).is_empty(),
+        "a host whose clock is behind could still accept it"
+    );
     let over = expired + Duration::from_millis(SKEW_MS_MAX + 1);
-    let lapsed = dispatch::lapsed(&state, host(0), 0, over);
+    let lapsed = dispatch::lapsed(&state, &Policy::default(), host(0), 0, over);
     assert_eq!(lapsed, [Lapsed::Withdraw(rollout(0), txn(0))]);
     fold(&mut state, over, Data::HostWithdrawn { rollout: rollout(0), host: host(0), txn: txn(0) });
     assert_eq!(state.rollouts[&rollout(0)].hosts()[&host(0)], Phase::Waiting);

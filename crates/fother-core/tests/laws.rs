@@ -54,12 +54,14 @@ fn hosts() -> impl Strategy<Value = Vec<PlanHost>> {
             .map(|(n, web, updates)| PlanHost {
                 id: host_id(n),
                 labels: Labels::from([("role".to_owned(), if web { "web" } else { "db" }.to_owned())]),
-                resolution: updates.map(|updates| Resolution {
-                    base: Digest([n; 32]),
-                    indexes: Digest([0; 32]),
-                    changes: updates.into_iter().map(|u| change(&format!("p{u}"), u)).collect(),
-                    kept_back: Vec::new(),
-                    in_use: Vec::new(),
+                resolution: updates.map(|updates| {
+                    std::sync::Arc::new(Resolution {
+                        base: Digest([n; 32]),
+                        indexes: Digest([0; 32]),
+                        changes: updates.into_iter().map(|u| change(&format!("p{u}"), u)).collect(),
+                        kept_back: Vec::new(),
+                        in_use: Vec::new(),
+                    })
                 }),
             })
             .collect()

@@ -5,13 +5,12 @@ use crate::{
     engine::{Engine, kind},
 };
 use fother_core::{
-    Digest, Timestamp,
-    directive::{self, Directive, Order, SKEW_MS_MAX, SignedDirective},
+    Timestamp,
+    directive::{self, Directive, Order, SignedDirective},
     dispatch::{self, Lapsed},
     event::Data,
     id::{DirectiveId, HostId, RolloutId},
-    policy::admission,
-    state::{Host, Issued, State},
+    state::{Host, State},
 };
 
 pub use fother_core::dispatch::{DIRECTIVE_LIFE, LOST_AFTER};
@@ -38,27 +37,14 @@ impl Engine {
 
     /// What a host that has accepted everything up to `seen` is to do.
     pub(crate) fn directives_for(&self, state: &State, host: HostId, seen: u64, now: Timestamp) -> Result<Vec<SignedDirective>, Error> {
-        let due = dispatch::due(state, host, seen, now).into_iter();
-        due.take_while(|issued| !self.is_frozen(state, issued, now)).map(|issued| self.get(issued.blob)).collect()
-    }
-
-    /// Whether a transaction that its host has not begun may not begin because of a freeze that came after it was sent out.
-    fn is_frozen(&self, state: &State, issued: &Issued, now: Timestamp) -> bool {
-        let rollout = issued.rollout.filter(|_| issued.order == "apply").and_then(|id| state.rollouts.get(&id));
-        let emergency = |plan: &Digest| state.plans.get(plan).and_then(|plan| plan.emergency.as_deref());
-        rollout.is_some_and(|rollout| admission::frozen(&self.policy(), &rollout.setup.group, emergency(&rollout.plan), now).is_err())
+        dispatch::due(state, &self.policy(), host, seen, now).into_iter().map(|issued| self.get(issued.blob)).collect()
     }
 
     /// Signs anew, or withdraws, what expired before this host accepted it.
     pub(crate) fn renew(&self, state: &State, host: HostId, seen: u64, now: Timestamp) -> Result<Vec<Data>, Error> {
         let mut events = Vec::new();
-        for lapsed in dispatch::lapsed(state, host, seen, now) {
+        for lapsed in dispatch::lapsed(state, &self.policy(), host, seen, now) {
             match lapsed {
-                // It waits again: a host could have accepted it as long as its clock may be behind.
-                Lapsed::Renew(rollout, last) if self.is_frozen(state, last, now) => {
-                    let gone = now.since(last.expires).as_millis() > u128::from(SKEW_MS_MAX);
-                    events.extend(last.txn.filter(|_| gone).map(|txn| Data::HostWithdrawn { rollout, host, txn }));
-                }
                 Lapsed::Renew(rollout, last) => {
                     let signed: SignedDirective = self.get(last.blob)?;
                     let old: Directive = serde_json::from_str(&signed.directive)

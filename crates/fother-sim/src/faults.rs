@@ -1,6 +1,9 @@
 //! Everything that can go wrong, as a list that is drawn from the seed before the world begins, so that it can be printed, replayed and shrunk.
 
-use crate::{draw::Draw, setting::Setting};
+use crate::{
+    draw::Draw,
+    setting::{BEGIN, Setting},
+};
 use std::fmt;
 
 macro_rules! kinds {
@@ -49,7 +52,7 @@ kinds! {
     HostHangs,
     /// A host is slow.
     HostSlow,
-    /// What a host needs for its transaction arrives late.
+    /// What hosts need for their transactions arrives late.
     DownloadsSlow,
     /// A host is cut off for a while.
     HostCut,
@@ -101,6 +104,8 @@ kinds! {
     AuthorApproves,
     /// The policy changes for whatever is planned next.
     PolicyChanges,
+    /// People freeze everything for a while.
+    Freeze,
 }
 
 /// One fault.
@@ -138,8 +143,13 @@ pub fn draw(seed: u64, setting: &Setting) -> Vec<Fault> {
     let mut faults: Vec<Fault> = (0..count)
         .map(|_| {
             let kind = draw.pick(Kind::ALL).map_or(Kind::ServerCrash, |(kind, _)| *kind);
-            // Half of them while the first rollout is young.
-            let at = if draw.percent(50) { draw.below(setting.busy_ms) } else { draw.below(setting.busy_ms / 4) };
+            // Half of them while the first rollout is young, some right before a window closes.
+            let edge = draw.pick(&setting.window).map(|window| window.last_start.ms().saturating_sub(BEGIN + draw.below(10 * MINUTE)));
+            let at = match edge.filter(|_| draw.percent(25)) {
+                Some(edge) => edge,
+                None if draw.percent(50) => draw.below(setting.busy_ms),
+                None => draw.below(setting.busy_ms / 4),
+            };
             Fault { at, kind, who: draw.below(1 << 16), span: span(kind, &mut draw) }
         })
         .collect();
@@ -150,11 +160,12 @@ pub fn draw(seed: u64, setting: &Setting) -> Vec<Fault> {
 fn span(kind: Kind, draw: &mut Draw) -> u64 {
     match kind {
         Kind::HostHangs => draw.within(20 * MINUTE, 3 * HOUR),
+        Kind::DownloadsSlow => draw.within(MINUTE / 2, 9 * MINUTE),
         Kind::HostAwayForDays => draw.within(24 * HOUR, 72 * HOUR),
         Kind::ServerClockJumps | Kind::HostClockJumps => draw.within(1_000, 15 * MINUTE),
         Kind::DatabaseLate => draw.within(500, 20_000),
         Kind::UndoFails | Kind::UndoInexact => draw.within(30 * MINUTE, 3 * HOUR),
-        Kind::Pause | Kind::StopAll | Kind::ZoneCut | Kind::HostCut => draw.within(10_000, 40 * MINUTE),
+        Kind::Pause | Kind::StopAll | Kind::Freeze | Kind::ZoneCut | Kind::HostCut => draw.within(10_000, 40 * MINUTE),
         _ => draw.within(1_000, 10 * MINUTE),
     }
 }

@@ -12,7 +12,10 @@ use fother_core::{
     state::State,
     window::Interval,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 /// How long a rollout may stand still without saying why, in milliseconds.
 const QUIET_MS: u64 = 15 * 60_000;
@@ -187,6 +190,9 @@ impl World {
         }
         if rollout.paused || state.stopped.is_some() || rollout.ended.is_some() || rollout.rolling_back.is_some() {
             return Some(("a person's word holds", format!("{id} begins while its rollout is paused, stopped, ended or put back")));
+        }
+        if self.is_frozen(at) {
+            return Some(("a freeze holds", format!("{id} is asked to begin in it")));
         }
         let needs_ms = u64::from(rollout.setup.strategy.soak_s) * 1_000;
         if !admits(&rollout.setup.window, rollout.setup.expires, at.ms(), needs_ms) {
@@ -462,9 +468,17 @@ impl World {
         });
         rollout.paused
             || state.stopped.is_some()
+            || self.was_frozen()
             || !rollout.blocked.is_empty()
             || at_work
             || (!open && later && rollout.rolling_back.is_none())
+    }
+
+    /// A freeze is on, or was until a moment ago.
+    fn was_frozen(&self) -> bool {
+        let now = Timestamp(self.now);
+        self.is_frozen(now)
+            || self.policy.freeze.values().any(|freeze| freeze.to.is_some_and(|to| to <= now && now.since(to) < Duration::from_secs(600)))
     }
 
     pub(crate) fn running(&self) -> Vec<String> {

@@ -22,7 +22,7 @@ use fother_core::{
     id::{ChangeId, DirectiveId, HostId, RolloutId, TokenId, TransactionId},
     inventory::Labels,
     plan::{Cohort, CohortTree, Plan, Planned},
-    policy::{Budget, ConfigFiles, GoBack, Per, Share, Strategy},
+    policy::{Budget, ConfigFiles, GoBack, Per, Policy, Share, Strategy},
     protocol::{Outcome, Report},
     rehearsal::Verdict,
     rollout::Phase,
@@ -374,7 +374,7 @@ impl Stage {
 
     fn check_in(&mut self, host: HostId, seen: u64) {
         let mut events = Vec::new();
-        for lapsed in dispatch::lapsed(&self.state, host, seen, Timestamp(self.now)) {
+        for lapsed in dispatch::lapsed(&self.state, &Policy::default(), host, seen, Timestamp(self.now)) {
             match lapsed {
                 Lapsed::Renew(rollout, last) => {
                     let (order, txn, blob) = (last.order.clone(), last.txn, last.blob);

@@ -7,6 +7,7 @@ use fother_core::{
     dispatch::{self, Lapsed},
     event::{self, Data, Event},
     id::{DirectiveId, HostId, RolloutId, TransactionId},
+    policy::admission,
     protocol::{CheckIn, CheckInAnswer},
     state::State,
 };
@@ -259,6 +260,7 @@ impl World {
         self.commit(at, "server", |state, now, world| {
             let Some(rollout) = state.rollouts.get(&id) else { return Ok(Vec::new()) };
             let actions = rollout.step(&state.around(rollout), now);
+            let actions = admission::admit(&world.policy, state, rollout, actions, now).actions;
             if actions.is_empty() {
                 return Ok(Vec::new());
             }
@@ -288,7 +290,8 @@ impl World {
         let Some(server) = self.servers.get_mut(at) else { return Err(No::Down) };
         server.heard.insert(host, clock);
         let state = &server.state;
-        let due = if faulty { Vec::new() } else { dispatch::due(state, host, check_in.seen, clock) };
+        let due = if faulty { Vec::new() } else { dispatch::due(state, &self.policy, host, check_in.seen, clock) };
+        let applies = due.iter().any(|issued| issued.order == "apply");
         let directives = due.iter().filter_map(|issued| self.db.directives.get(&issued.blob)).cloned().collect();
         let answer = CheckInAnswer {
             acknowledged: state.hosts.get(&host).map_or(0, |known| known.acknowledged),
@@ -299,12 +302,15 @@ impl World {
             consistency: Vec::new(),
             stopped: state.stopped.is_some(),
         };
+        if applies && self.is_frozen(clock) {
+            self.violated("a freeze holds", || format!("{host} is handed a transaction in it"));
+        }
         Ok((answer, directives))
     }
 
     fn renew(&mut self, state: &State, host: HostId, seen: u64, now: Timestamp) -> Result<Vec<Data>, No> {
         let mut events = Vec::new();
-        for lapsed in dispatch::lapsed(state, host, seen, now) {
+        for lapsed in dispatch::lapsed(state, &self.policy, host, seen, now) {
             match lapsed {
                 Lapsed::Renew(rollout, last) => {
                     let order = self.db.directives.get(&last.blob).map(|old| (host, old.order.clone()));

@@ -7,12 +7,14 @@ use crate::{
     world::{Confusion, Event, World},
 };
 use fother_core::{
+    Timestamp,
     decide::{self, Steer},
     event::Data,
     id::{HostId, RolloutId},
-    policy::{Budget, Share},
+    policy::{Budget, Freeze, Share},
     rollout::Phase,
 };
+use std::collections::BTreeSet;
 
 impl World {
     fn pick_host(&self, fault: Fault) -> usize {
@@ -65,7 +67,8 @@ impl World {
             | Kind::Supersede
             | Kind::OtherGroup
             | Kind::AuthorApproves
-            | Kind::PolicyChanges => self.strike_person(fault),
+            | Kind::PolicyChanges
+            | Kind::Freeze => self.strike_person(fault),
             Kind::HostClockJumps
             | Kind::AgentCrash
             | Kind::AgentDiesAtWrite
@@ -125,7 +128,7 @@ impl World {
             }
             Kind::HostDiskFull => host.trouble.full_until = until,
             Kind::HostHangs | Kind::HostSlow => host.trouble.hangs = fault.span,
-            Kind::DownloadsSlow => host.trouble.fetching_until = until,
+            Kind::DownloadsSlow => self.hosts.iter_mut().for_each(|host| host.trouble.fetching_until = until),
             Kind::HostCut | Kind::HostAwayForDays => host.trouble.cut_until = until,
             Kind::CheckFails => host.trouble.failing_until = until,
             Kind::CheckWithoutData => host.trouble.mute_until = until,
@@ -189,6 +192,20 @@ impl World {
             (Kind::PolicyChanges, _) => {
                 let count = u32::try_from(1 + fault.who % 4).unwrap_or(1);
                 self.setting.budget = Budget { one_zone_at_a_time: fault.who.is_multiple_of(3), ..Budget::of(Share::Count(count)) };
+            }
+            (Kind::Freeze, _) => {
+                let (from, to) = (Timestamp(self.now), Timestamp(self.now + fault.span));
+                let freeze = Freeze {
+                    reason: "asked".to_owned(),
+                    groups: BTreeSet::new(),
+                    from: Some(from),
+                    to: Some(to),
+                    timezone: None,
+                    start: None,
+                    duration_s: None,
+                };
+                self.policy.freeze.insert(format!("f{}", self.policy.freeze.len()), freeze);
+                self.met("frozen");
             }
             _ => {}
         }

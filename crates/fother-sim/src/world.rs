@@ -18,6 +18,7 @@ use fother_core::{
     id::{HostId, TokenId},
     inventory::Labels,
     plan::{Cohort, Plan},
+    policy::Policy,
     protocol::{CheckIn, CheckInAnswer, OUTCOMES_MAX, VERSION},
     rollout::Rollout,
     state::State,
@@ -146,6 +147,8 @@ pub struct World {
     pub statements: BTreeMap<Digest, Rc<Statement>>,
     /// Every host's trust file.
     pub trust: Trust,
+    /// The policy in force: its freezes are what counts here.
+    pub policy: Policy,
     /// What people want.
     pub proposals: Vec<Proposal>,
     /// What goes wrong.
@@ -198,6 +201,7 @@ impl World {
             changes: BTreeMap::new(),
             statements: BTreeMap::new(),
             trust,
+            policy: Policy::default(),
             proposals: Vec::new(),
             bad_until: 0,
             confused: None,
@@ -284,6 +288,11 @@ impl World {
             self.places.insert(id, at);
             self.beat(at, 500);
         }
+    }
+
+    /// Whether a freeze is on.
+    pub(crate) fn is_frozen(&self, at: Timestamp) -> bool {
+        self.policy.freeze.values().any(|freeze| freeze.from <= Some(at) && Some(at) < freeze.to)
     }
 
     /// The server that people and hosts find; the newest that runs.

@@ -24,6 +24,63 @@ pub enum Error {
         /// What SQLite said.
         source: rusqlite::Error,
     },
+    /// PostgreSQL refused.
+    #[error("PostgreSQL failed to {act}: {why}")]
+    Postgres {
+        /// What was tried.
+        act: &'static str,
+        /// What it said.
+        why: String,
+    },
+    /// PostgreSQL cannot be reached, or the connection was lost; whether the last thing asked was done may be unknown.
+    #[error("PostgreSQL at {at} does not answer ({why}); it is tried again, look at that server and at the network")]
+    Unreachable {
+        /// Which server.
+        at: String,
+        /// Why not.
+        why: String,
+    },
+    /// The PostgreSQL server does not keep what it acknowledges, or is set up so that the log would not be safe on it.
+    #[error("the PostgreSQL server cannot be trusted with the log: {0}")]
+    Unsafe(String),
+    /// The object store refused.
+    #[error("the object store failed to {act} {what}: {why}")]
+    Objects {
+        /// What was tried.
+        act: &'static str,
+        /// On what.
+        what: String,
+        /// What it said.
+        why: String,
+    },
+    /// Where the store shall be is not told in a form that is understood.
+    #[error("{0}")]
+    Place(String),
+    /// The store has moved.
+    #[error(
+        "this store moved to {to} at {at}: start the server with --store and --blobs as they are there, or take the move back with `fother store reopen`"
+    )]
+    Moved {
+        /// Where to, without secrets.
+        to: String,
+        /// When.
+        at: Timestamp,
+    },
+    /// Something is being copied into it.
+    #[error("a migration or restore into this store has not ended: run the same command again, it goes on where it was")]
+    Unfinished,
+    /// It is a backup.
+    #[error("this is a backup of {at}, not a store to work on: `fother store restore` makes one out of it")]
+    IsBackup {
+        /// When it was taken.
+        at: Timestamp,
+    },
+    /// The target holds something else.
+    #[error("the target holds another log ({there} events that are not the first of this one): choose an empty place")]
+    OtherLog {
+        /// Events of that log.
+        there: u64,
+    },
     /// The directory is open to others and does not look like ours.
     #[error("{0} may be read by others and holds no store: choose an empty directory, or chmod 700 it")]
     Exposed(PathBuf),
@@ -104,8 +161,10 @@ pub enum AppendError {
         actual: u64,
     },
     /// The caller no longer holds the log's lease, or never did: stop.
-    #[error("fence {given} is not the log's current fence {current}: another server has taken over")]
+    #[error("fence {given} is not the current fence {current} of the lease {lease}: another server has taken over")]
     Fenced {
+        /// The lease.
+        lease: String,
         /// The caller's fence.
         given: u64,
         /// The fence of the lease's holder.

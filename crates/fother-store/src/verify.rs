@@ -1,18 +1,17 @@
 //! The auditor's check: recomputes the tree from the stored bytes and compares it with what is stored and with a signed checkpoint. Reads only.
 
-use crate::{
-    Error, Store, blobs,
-    cosigned::Cosigned,
-    log::{self, find_node, size, uint},
-};
+use crate::{Error, Store, blobs, cosigned::Cosigned};
 use fother_core::{
     Digest,
     checkpoint::{self, VerifierKey},
     id::HostId,
     merkle,
 };
-use rusqlite::Connection;
-use std::{collections::BTreeMap, fmt, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::Path,
+};
 
 /// Most problems that are listed; more are counted.
 const PROBLEMS_MAX: usize = 100;
@@ -130,79 +129,115 @@ impl VerifyReport {
     }
 }
 
+/// Events, and blobs, that are asked for at once.
+const PAGE: usize = 1_000;
+
 /// Verifies the store below `dir` against a checkpoint signed by `key`: every event, the tree, every blob. Also beside a running server.
 ///
 /// # Errors
 /// Where the checkpoint is not signed by `key`, or the store cannot be read. What is wrong with the log is in the report.
 pub fn verify(dir: &Path, note: &str, key: &VerifierKey) -> Result<VerifyReport, Error> {
     let signed = checkpoint::open(note, key)?;
-    let store = Store::open_read_only(dir)?;
-    let mut report = store.read_in(|connection| check_log(connection, &signed, key))?;
-    check_blobs(&store, &mut report)?;
-    Ok(report)
+    Store::open_read_only(dir)?.verify_signed(&signed, key)
 }
 
-fn check_log(connection: &Connection, signed: &checkpoint::Checkpoint, key: &VerifierKey) -> Result<VerifyReport, Error> {
-    let mut cosigned = Cosigned::new(log::cosigned(connection)?);
-    let mut report = VerifyReport::new(signed.size);
-    report.size = size(connection)?;
-    let mut tree = merkle::Tree::default();
-    let mut root_then = (signed.size == 0).then(merkle::empty_root);
-    let mut statement = connection.prepare("SELECT seq, bytes FROM event ORDER BY seq").map_err(Error::sql("read events"))?;
-    let mut rows = statement.query([]).map_err(Error::sql("read events"))?;
-    while let Some(row) = rows.next().map_err(Error::sql("read events"))? {
-        let seq = uint(row.get(0).map_err(Error::sql("read an event"))?)?;
-        if seq != tree.size() {
-            // Later places in the tree mean nothing now.
-            report.add(Problem::Missing { seq: tree.size() });
-            break;
+impl Store {
+    /// As [`verify`], for an open store.
+    ///
+    /// # Errors
+    /// As [`verify`].
+    pub fn verify(&self, note: &str, key: &VerifierKey) -> Result<VerifyReport, Error> {
+        self.verify_signed(&checkpoint::open(note, key)?, key)
+    }
+
+    fn verify_signed(&self, signed: &checkpoint::Checkpoint, key: &VerifierKey) -> Result<VerifyReport, Error> {
+        let mut report = VerifyReport::new(signed.size);
+        // What is appended meanwhile is left to the next time. A note may cover it: those are left out as well.
+        report.size = self.size()?;
+        let notes = self.cosigned_checkpoints()?.into_iter().filter(|(covers, _)| *covers <= report.size.max(signed.size)).collect();
+        self.check_log(signed, key, Cosigned::new(notes), &mut report)?;
+        self.check_blobs(&mut report)?;
+        Ok(report)
+    }
+
+    fn check_log(
+        &self,
+        signed: &checkpoint::Checkpoint,
+        key: &VerifierKey,
+        mut cosigned: Cosigned,
+        report: &mut VerifyReport,
+    ) -> Result<(), Error> {
+        let mut tree = merkle::Tree::default();
+        let mut root_then = (signed.size == 0).then(merkle::empty_root);
+        'pages: while tree.size() < report.size {
+            let page = self.read(tree.size(), PAGE.min(usize::try_from(report.size - tree.size()).unwrap_or(PAGE)))?;
+            let wrong = self.wrong_nodes(&tree, &page)?;
+            if page.is_empty() {
+                report.add(Problem::Missing { seq: tree.size() });
+                break;
+            }
+            for (seq, event) in page {
+                if seq != tree.size() {
+                    // Later places in the tree mean nothing now.
+                    report.add(Problem::Missing { seq: tree.size() });
+                    break 'pages;
+                }
+                check_event(&mut tree, &event, &wrong, report);
+                cosigned.event(seq, &event, &tree);
+                if tree.size() == signed.size {
+                    root_then = Some(tree.root());
+                }
+            }
         }
-        let event = row.get_ref(1).and_then(|value| Ok(value.as_blob()?)).map_err(Error::sql("read an event"))?;
-        check_event(connection, &mut tree, event, &mut report)?;
-        cosigned.event(seq, event, &tree);
-        if tree.size() == signed.size {
-            root_then = Some(tree.root());
+        report.root = tree.root();
+        match root_then {
+            None => report.add(Problem::Short { size: tree.size(), signed: signed.size }),
+            Some(found) if found != signed.root => report.add(Problem::Root { size: signed.size, signed: signed.root, found }),
+            Some(_) => {}
+        }
+        cosigned.finish(key, report);
+        Ok(())
+    }
+
+    /// Places whose stored hash is not what the events of this page make it.
+    fn wrong_nodes(&self, tree: &merkle::Tree, page: &[(u64, Vec<u8>)]) -> Result<BTreeSet<(u32, u64)>, Error> {
+        let (mut tree, mut nodes) = (tree.clone(), Vec::new());
+        for (_, event) in page {
+            tree.append_with(merkle::leaf_hash(event), |level, index, hash| nodes.push(((level, index), *hash)));
+        }
+        let places: Vec<_> = nodes.iter().map(|(place, _)| *place).collect();
+        let found = self.database.nodes(&places)?;
+        Ok(nodes.into_iter().zip(found).filter(|((_, hash), found)| *found != Some(*hash)).map(|((place, _), _)| place).collect())
+    }
+
+    fn check_blobs(&self, report: &mut VerifyReport) -> Result<(), Error> {
+        let mut last = None;
+        loop {
+            let page = self.database.blobs(last.as_ref(), PAGE)?;
+            let Some((end, _, _)) = page.last() else { return Ok(()) };
+            last = Some(*end);
+            for (digest, kind, _) in page {
+                report.blobs += 1;
+                if self.files.read(&digest)?.is_none_or(|bytes| blobs::digest_of(&kind, &bytes) != digest) {
+                    report.add(Problem::Blob { digest });
+                }
+            }
         }
     }
-    report.root = tree.root();
-    match root_then {
-        None => report.add(Problem::Short { size: tree.size(), signed: signed.size }),
-        Some(found) if found != signed.root => report.add(Problem::Root { size: signed.size, signed: signed.root, found }),
-        Some(_) => {}
-    }
-    cosigned.finish(key, &mut report);
-    Ok(report)
 }
 
-/// Appends the event to the recomputed tree and compares each node that it completes. Where the leaf differs, the nodes above it do too and are not named again.
-fn check_event(connection: &Connection, tree: &mut merkle::Tree, event: &[u8], report: &mut VerifyReport) -> Result<(), Error> {
+/// Appends the event to the recomputed tree and tells which of the nodes that it completes are wrong. Where the leaf differs, the nodes
+/// above it do too and are not named again.
+fn check_event(tree: &mut merkle::Tree, event: &[u8], wrong: &BTreeSet<(u32, u64)>, report: &mut VerifyReport) {
     let seq = tree.size();
-    let mut nodes = Vec::new();
-    tree.append_with(merkle::leaf_hash(event), |level, index, hash| nodes.push((level, index, *hash)));
-    for (level, index, hash) in nodes {
-        if find_node(connection, level, index)? == Some(hash) {
-            continue;
+    tree.append_with(merkle::leaf_hash(event), |level, index, _| {
+        if !wrong.contains(&(level, index)) {
+            return;
         }
         if level == 0 {
             report.add(Problem::Altered { seq });
         } else if report.ok() {
             report.add(Problem::Node { level, index });
         }
-    }
-    Ok(())
-}
-
-fn check_blobs(store: &Store, report: &mut VerifyReport) -> Result<(), Error> {
-    let known: Vec<(Digest, String)> = store.read_in(|connection| {
-        let mut statement = connection.prepare("SELECT digest, kind FROM blob ORDER BY digest").map_err(Error::sql("list blobs"))?;
-        let rows = statement.query_map([], |row| Ok((Digest(row.get(0)?), row.get(1)?))).map_err(Error::sql("list blobs"))?;
-        rows.collect::<Result<_, _>>().map_err(Error::sql("list blobs"))
-    })?;
-    for (digest, kind) in known {
-        report.blobs += 1;
-        if store.read_blob(&digest)?.is_none_or(|bytes| blobs::digest_of(&kind, &bytes) != digest) {
-            report.add(Problem::Blob { digest });
-        }
-    }
-    Ok(())
+    });
 }

@@ -6,8 +6,11 @@ use crate::{
     Timestamp,
     change::Status,
     decide::APPROVAL_LIFE,
+    dispatch::ORDERS_MAX,
     id::{ChangeId, HostId, RolloutId},
     inventory::Labels,
+    mutant,
+    mutant::Mutant,
     predict,
     rollout::{Action, BLOCKING_MAX, End, Rollout},
     state::State,
@@ -78,7 +81,9 @@ impl fmt::Display for Held {
 pub fn may_start(policy: &Policy, state: &State, rollout: &Rollout, now: Timestamp) -> Result<(), Held> {
     let name = &rollout.setup.group;
     let emergency = state.plans.get(&rollout.plan).and_then(|plan| plan.emergency.as_deref());
-    frozen(policy, name, emergency, now)?;
+    if !mutant::is(Mutant::FreezeIgnored) {
+        frozen(policy, name, emergency, now)?;
+    }
     let Some(group) = policy.group.get(name) else { return Ok(()) };
     for first in &group.after {
         goes_first(state, first, rollout, now)?;
@@ -173,12 +178,21 @@ pub fn admit(policy: &Policy, state: &State, rollout: &Rollout, actions: Vec<Act
     let held = may_start(policy, state, rollout, now).err();
     let mut never = Vec::new();
     let windows = &rollout.setup.window;
+    let mut admitted = 0;
     let mut fits = |host: HostId| {
+        // What does not go out in this round anyway is not looked at.
+        if admitted == ORDERS_MAX {
+            return false;
+        }
         if windows.is_empty() {
+            admitted += 1;
             return true;
         }
         match window::fits(windows, now, predict::host(state, rollout, host).total()) {
-            Ok(()) => true,
+            Ok(()) => {
+                admitted += 1;
+                true
+            }
             Err(NotNow::NextAt(_)) => false,
             Err(NotNow::Never) => {
                 never.push(host);

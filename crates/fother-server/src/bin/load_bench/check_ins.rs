@@ -86,7 +86,7 @@ pub(crate) fn run(fother: &Path, dir: &Path) -> Result<(), Failure> {
 
 fn prepare(dir: &Path) -> Result<Fleet, Failure> {
     let data = dir.join("data");
-    std::fs::create_dir_all(&data)?;
+    made::private(&data)?;
     let identity = Identity::open(&data, now()?)?;
     // One key for all: what a server does per handshake is the same, and a hundred thousand of them would tell nothing more.
     let pair = KeyPair::generate()?;

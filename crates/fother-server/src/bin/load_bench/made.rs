@@ -10,11 +10,16 @@ use fother_core::{
     package::Installed,
 };
 use fother_store::{BATCH_EVENTS_MAX, LOG_LEASE, Store};
-use std::{path::Path, time::Duration};
+use std::{os::unix::fs::DirBuilderExt as _, path::Path, time::Duration};
 
 /// Distinct inventories, and packages in each.
 pub(crate) const SETS: usize = 500;
 const PACKAGES: usize = 400;
+
+/// Makes a directory as a server wants it.
+pub(crate) fn private(dir: &Path) -> Result<(), Failure> {
+    Ok(std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?)
+}
 
 /// The key that all these hosts cosign with.
 pub(crate) fn cosigner() -> SigningKey {

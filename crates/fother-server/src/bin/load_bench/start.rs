@@ -27,7 +27,7 @@ const AT_WORK: usize = 1_000;
 
 pub(crate) fn run(fother: &Path, dir: &Path, events: u64) -> Result<(), Failure> {
     let data = dir.join("data");
-    std::fs::create_dir_all(&data)?;
+    made::private(&data)?;
     let now = Timestamp(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis())? - 60_000);
     Identity::open(&data, now)?;
     let began = Instant::now();
