@@ -360,14 +360,46 @@ def whole_root(table, options, work):
                 + "".join(f"; only in Trivy: {' '.join(one)}" for one in unexplained[:20]), not unexplained)
 
 
+def load(table, options, work):
+    """The control plane under 100,000 hosts: what each is to reach on two cores stands beside it."""
+    driver = options.fother.parent / "load_bench"
+    if not driver.is_file():
+        return table.absent("Load", f"{driver} is not built (cargo build --release -p fother-server --bins)")
+    bounds = {
+        "plan for 100,000 hosts, s": 2, "step that lets 20,000 of 100,000 hosts begin, ms": 50, "step after one report, 100,000 hosts, ms": 50,
+        "check-ins at 333/s, full handshakes: % of one core": 15, "check-ins at 333/s, full handshakes: p99, ms": 50,
+        "check-ins at 333/s, full handshakes: not answered": 0, "check-ins at 333/s, the same hosts again: % of one core": 15,
+        "check-ins at 333/s, the same hosts again: p99, ms": 50, "check-ins at 333/s, the same hosts again: not answered": 0,
+        "check-ins: most memory, MiB": 400, "herd: all 100,000 answered, s": 120, "herd: not answered": 0, "herd: most memory, MiB": 800,
+        "after the herd: p99, ms": 50, "after the herd: not answered": 0, f"start on a log of {options.events} events, s": 20,
+    }
+    parts = [["plan"], ["step"], ["check-ins", options.fother, work / "check-ins"], ["start", options.fother, work / "start", str(options.events)]]
+    for part in parts:
+        one([driver, *part], done := Measured())
+        if done.code:
+            table.absent(f"Load: {part[0]}", done.err.strip()[-300:])
+            continue
+        for line in done.out.splitlines():
+            if line.startswith("# "):
+                table.notes.append(f"           {line[2:]}")
+                continue
+            what, runs, low, middle, high = line.split("\t")
+            table.line(f"Load: {what}", "Fother", int(runs), f"{low} / {middle} / {high}" if runs != "1" else middle, "", "")
+            # The usual case counts for what is one core's work; the longest for what must always be answered.
+            reached = float(high if "step" in what or runs == "1" else middle)
+            if what in bounds:
+                table.check(f"Load: {what}: {reached:g}, wanted {bounds[what]}", reached <= bounds[what])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fother", type=pathlib.Path, required=True)
     parser.add_argument("--shared", type=pathlib.Path, required=True)
     parser.add_argument("--root", type=pathlib.Path, default=pathlib.Path("/"))
     parser.add_argument("--runs", type=int, default=11)
-    parser.add_argument("--only", choices=["debian", "lock", "feeds", "fleet", "root"], action="append")
+    parser.add_argument("--only", choices=["debian", "lock", "feeds", "fleet", "root", "load"], action="append")
     parser.add_argument("--language-root", type=pathlib.Path, help="a root that language-root.sh made; it is made anew otherwise")
+    parser.add_argument("--events", type=int, default=10_000_000, help="events of the log that a server starts on")
     parser.add_argument("--allow-missing", action="store_true", help="exit 0 although rows are missing")
     options = parser.parse_args()
     options.fother, options.shared = options.fother.resolve(), options.shared.resolve()
@@ -383,7 +415,7 @@ def main():
     version = subprocess.run([options.fother, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     print(f"{version}; whole processes, start-up included; peers in turn with it; ratios are medians of pairs\n")
     table = Table()
-    rows = {"debian": debian, "lock": lock, "feeds": feeds, "fleet": fleet, "root": whole_root}
+    rows = {"debian": debian, "lock": lock, "feeds": feeds, "fleet": fleet, "root": whole_root, "load": load}
     with tempfile.TemporaryDirectory(prefix="fother-bench-") as work:
         for name, row in rows.items():
             if not options.only or name in options.only:

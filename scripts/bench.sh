@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 fother=${FOTHER:-}
 if [ -z "$fother" ]; then
   # One command for both, so that they share what they are built from.
-  cargo build --release --locked -p fother -p fother-feeds --bins
+  cargo build --release --locked -p fother -p fother-feeds -p fother-server --bins
   target=$(cargo metadata --format-version 1 --no-deps | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
   fother=$target/release/fother
 fi

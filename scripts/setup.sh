@@ -2,7 +2,7 @@
 # Installs the Debian packages that Fother's lab, demo and tests need, and those that are named. Installs nothing else and removes nothing.
 set -euo pipefail
 
-packages=(debsecan mmdebstrap systemd-container iproute2 haproxy dpkg-dev apt-utils gnupg gpgv openssh-client util-linux e2fsprogs xz-utils zstd libcap2-bin perl diffutils passwd python3 python3-venv debian-archive-keyring ca-certificates "$@")
+packages=(debsecan prometheus mmdebstrap systemd-container iproute2 haproxy dpkg-dev apt-utils gnupg gpgv openssh-client util-linux e2fsprogs xz-utils zstd libcap2-bin perl diffutils passwd python3 python3-venv debian-archive-keyring ca-certificates postgresql-15 "$@")
 
 missing=()
 for package in "${packages[@]}"; do
@@ -25,7 +25,7 @@ if [ ${#missing[@]} -gt 0 ]; then
   $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}"
   # Daemons that Debian starts on installation are not wanted on this machine: the lab runs its own.
   if [ -d /run/systemd/system ]; then
-    for unit in haproxy; do
+    for unit in haproxy postgresql prometheus; do
       case " ${missing[*]} " in *" $unit "*) $sudo systemctl disable --now "$unit" >/dev/null 2>&1 || true ;; esac
     done
   fi

@@ -3,8 +3,10 @@
 use crate::durable;
 use ed25519_dalek::VerifyingKey;
 use fother_core::id::HostId;
+use fother_host::{checks::Prometheus, traffic::Balancer};
 use serde::{Deserialize, Serialize};
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
 };
@@ -89,18 +91,18 @@ impl Config {
     }
 
     /// Makes this host read-only, or lets approved changes in; effective at once, told to the server at the next check-in.
+    /// Everything else in `agent.toml` stays.
     ///
     /// # Errors
     /// Where `agent.toml` cannot be written.
     pub fn observe(&self, on: bool) -> io::Result<()> {
         let path = self.etc.join("agent.toml");
-        let repair = self.repairs();
-        let text = format!(
-            "# true: neither rehearsals nor changes on this host.\nobserve = {on}\n\
-             # true: what somebody left half-configured is finished (`dpkg --configure -a`) before updates are looked for.\nrepair = {repair}\n"
-        );
+        let old = match std::fs::read_to_string(&path) {
+            Ok(text) if toml::from_str::<Settings>(&text).is_ok() => text,
+            _ => format!("{OBSERVE_SAYS}observe = false\n{REPAIR_SAYS}repair = {}\n", self.repairs()),
+        };
         std::fs::create_dir_all(&self.etc)?;
-        durable::Disk::default().replace(&path, text.as_bytes())?;
+        durable::Disk::default().replace(&path, with_observe(&old, on).as_bytes())?;
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644))
     }
 
@@ -108,7 +110,7 @@ impl Config {
     #[must_use]
     pub fn observes(&self) -> bool {
         match std::fs::read_to_string(self.etc.join("agent.toml")) {
-            Ok(text) => toml::from_str::<Switches>(&text).map_or(true, |switches| switches.observe),
+            Ok(text) => toml::from_str::<Settings>(&text).map_or(true, |settings| settings.observe),
             Err(error) => error.kind() != io::ErrorKind::NotFound,
         }
     }
@@ -117,20 +119,54 @@ impl Config {
     #[must_use]
     pub fn repairs(&self) -> bool {
         let text = std::fs::read_to_string(self.etc.join("agent.toml")).unwrap_or_default();
-        !self.observes() && toml::from_str::<Switches>(&text).is_ok_and(|switches| switches.repair)
+        !self.observes() && toml::from_str::<Settings>(&text).is_ok_and(|settings| settings.repair)
     }
 }
 
 /// `/etc/fother/agent.toml`.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Switches {
+pub struct Settings {
     /// Read-only: neither rehearsals nor changes.
     #[serde(default)]
     pub observe: bool,
     /// Finish what somebody left half-configured.
     #[serde(default)]
     pub repair: bool,
+    /// Prometheus servers that checks may ask, by name.
+    #[serde(default)]
+    pub prometheus: BTreeMap<String, Prometheus>,
+    /// Load balancers that this host leaves before it is changed, and returns to afterwards.
+    #[serde(default)]
+    pub traffic: Vec<Balancer>,
+}
+
+const OBSERVE_SAYS: &str = "# true: neither rehearsals nor changes on this host.\n";
+const REPAIR_SAYS: &str = "# true: what somebody left half-configured is finished (`dpkg --configure -a`) before updates are looked for.\n";
+
+/// The text with `observe` set; it stands before the first table.
+fn with_observe(text: &str, on: bool) -> String {
+    let (mut out, mut done, mut tables) = (String::new(), false, false);
+    for line in text.lines() {
+        let line_is = |key: &str| line.trim_start().strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with('='));
+        tables |= line.trim_start().starts_with('[');
+        if !tables && line_is("observe") {
+            out.push_str(&format!("observe = {on}\n"));
+            done = true;
+        } else {
+            out.push_str(line);
+            out.push('\n');
+        }
+    }
+    if done { out } else { format!("{OBSERVE_SAYS}observe = {on}\n{out}") }
+}
+
+/// What root configured for checks in the `agent.toml` of `etc`; nothing where it cannot be read.
+#[must_use]
+pub fn checks(etc: &Path) -> fother_host::checks::Settings {
+    let text = std::fs::read_to_string(etc.join("agent.toml")).unwrap_or_default();
+    let prometheus = toml::from_str::<Settings>(&text).map(|settings| settings.prometheus).unwrap_or_default();
+    fother_host::checks::Settings { prometheus }
 }
 
 /// What enrolment pinned, root-owned, for the executor.
@@ -186,6 +222,8 @@ impl Client {
     pub const FILE: &'static str = "client.json";
     /// The private key beside it, PEM, 0600.
     pub const KEY_FILE: &'static str = "key.pem";
+    /// The key of a renewal that was not finished.
+    pub const NEXT_KEY_FILE: &'static str = "key-next.pem";
 
     /// Reads it.
     ///
@@ -199,4 +237,60 @@ impl Client {
 fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, ConfigError> {
     let bytes = durable::read_bounded(path, 1 << 20).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     serde_json::from_slice(&bytes).map_err(|error| ConfigError::Damaged { path: path.to_owned(), why: error.to_string() })
+}
+
+/// The load balancers in the `agent.toml` of `etc`.
+///
+/// # Errors
+/// Where it is there and cannot be read, or one of them is malformed: then this host must not be touched.
+pub fn balancers(etc: &Path) -> Result<Vec<Balancer>, String> {
+    let path = etc.join("agent.toml");
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(format!("{} cannot be read: {error}", path.display())),
+    };
+    let settings: Settings = toml::from_str(&text).map_err(|error| format!("{}: {}", path.display(), error.message()))?;
+    for balancer in &settings.traffic {
+        balancer.check().map_err(|why| format!("{}: traffic: {why}", path.display()))?;
+    }
+    Ok(settings.traffic)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn switching_observe_leaves_everything_else_as_root_wrote_it() {
+        let text = "# ours\nrepair = true\n[prometheus.main]\nurl = \"http://192.0.2.1:9090\"\ninstance = \"web-1:9100\"\n";
+        let on = with_observe(text, true);
+        let settings: Settings = toml::from_str(&on).unwrap();
+        assert!(settings.observe && settings.repair && settings.prometheus["main"].instance == "web-1:9100", "{on}");
+        assert!(on.contains("# ours"));
+        let off = with_observe(&on, false);
+        assert!(!toml::from_str::<Settings>(&off).unwrap().observe);
+        assert_eq!(off.matches("observe =").count(), 1, "{off}");
+    }
+
+    #[test]
+    fn balancers_are_read_and_what_is_malformed_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let read = |text: &str| {
+            std::fs::write(dir.path().join("agent.toml"), text).unwrap();
+            balancers(dir.path())
+        };
+        assert_eq!(balancers(&dir.path().join("none")), Ok(Vec::new()));
+        let haproxy = "[[traffic]]\nkind = \"haproxy\"\naddress = \"192.0.2.1:9999\"\nbackend = \"hosts\"\nserver = \"web-1\"\n";
+        let file = "[[traffic]]\nkind = \"state-file\"\npath = \"/run/fother/out\"\nports = [80]\nsettle_ms = 1000\nwait_s = 5\n";
+        assert_eq!(read(&format!("repair = true\n{haproxy}{file}")).map(|list| list.len()), Ok(2));
+        for bad in [
+            haproxy.replace("hosts", "a b"),
+            file.replace("wait_s = 5", "wait_s = 0"),
+            file.replace("ports", "port"),
+            "[[traffic".to_owned(),
+        ] {
+            assert!(read(&bad).is_err_and(|why| why.contains("agent.toml")), "{bad}");
+        }
+    }
 }

@@ -14,6 +14,7 @@ use crate::{
 use fother_core::{
     Digest, Timestamp, canonical,
     directive::{Directive, Intake, Refused, SignedDirective},
+    epoch::SignedEpoch,
     inventory::Inventory,
     protocol::{OUTCOMES_MAX, Outcome},
 };
@@ -166,6 +167,7 @@ impl Executor {
             Request::Status => self.status(),
             Request::Directive { signed } => self.take_directive(signed).map(|()| Answer::Done),
             Request::Checkpoint { note, proof } => self.take_checkpoint(note, proof).map(|()| Answer::Done),
+            Request::Epoch { signed } => self.enter_epoch(signed).map(|()| Answer::Done),
             Request::Needs => self.needs().map(|needs| Answer::Needs { needs }),
             Request::Delivered { digest } => self.delivered(*digest).map(|()| Answer::Done),
             Request::Acknowledge { number } => self.acknowledge(*number).map(|()| Answer::Done),
@@ -187,6 +189,8 @@ impl Executor {
             inventory: present.digest,
             base: present.base,
             seen: state.seen,
+            epoch: state.epoch,
+            oldest: state.oldest(),
             reports: state.reports.iter().take(OUTCOMES_MAX).cloned().collect(),
             observe: self.config.observes(),
             checkpoint: self.witness.note(),
@@ -274,8 +278,21 @@ impl Executor {
     }
 
     fn acknowledge(&self, number: u64) -> Result<(), String> {
-        let change = lock(&self.keeper).change(|state| state.reports.retain(|report| report.number > number));
+        let change = lock(&self.keeper).change(|state| state.acknowledge(number));
         change.map_err(|error| error.to_string())
+    }
+
+    /// The server was restored from a backup: what it ordered before is dead, and its log goes on from an earlier place.
+    fn enter_epoch(&self, signed: &SignedEpoch) -> Result<(), String> {
+        let key = self.identity.key().map_err(|error| error.to_string())?;
+        let epoch = signed.open(&key).ok_or("the epoch is not signed by this server's directive key")?;
+        let mut keeper = lock(&self.keeper);
+        if epoch.number <= keeper.get().epoch {
+            return Ok(());
+        }
+        self.witness.enter(epoch, self.clock.now()).map_err(|error| error.to_string())?;
+        tracing::warn!(epoch = epoch.number, events = epoch.size, "the server was restored from a backup: its log goes on as a new epoch");
+        keeper.change(|state| state.enter(epoch.number)).map_err(|error| error.to_string())
     }
 
     /// The server says whether anything new may begin. Whoever stands between can only stop more than it says.
@@ -400,6 +417,6 @@ pub fn run(config: &Config, host: Arc<dyn Host>, archives: Arc<dyn Archives>) ->
 /// # Errors
 /// Where it cannot begin.
 pub fn run_live(config: &Config) -> Result<(), ExecutorError> {
-    let host = crate::host_live::LiveHost { binary: config.binary.clone() };
+    let host = crate::host_live::LiveHost { binary: config.binary.clone(), etc: config.etc.clone() };
     run(config, Arc::new(host), Arc::new(crate::archives_host::HostArchives { root: "/".into() }))
 }

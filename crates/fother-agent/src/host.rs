@@ -87,8 +87,8 @@ pub trait Host: Send + Sync {
     /// # Errors
     /// Where something could not be put back.
     fn undo(&self, transaction: &Transaction) -> Result<UndoProof, HostError>;
-    /// Asks the checks.
-    fn checks(&self, checks: &[Check]) -> Vec<(String, CheckAnswer)>;
+    /// Asks the checks; after the transaction with what they said before it.
+    fn checks(&self, checks: &[Check], before: Option<&[(String, CheckAnswer)]>) -> Vec<(String, CheckAnswer)>;
     /// Runs the root-owned hook; a missing one is fine.
     ///
     /// # Errors

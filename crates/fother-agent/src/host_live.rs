@@ -1,6 +1,7 @@
 //! [`Host`] on the machine itself: facts and checks in this process, everything that acts in a transient unit of its own.
 
 use crate::{
+    config,
     durable::{self, Disk},
     host::{Hook, Host, HostError, Progress, Rehearsed, Transaction},
     units::UnitRun,
@@ -13,7 +14,11 @@ use fother_core::{
     rehearsal::UndoProof,
     resolution::{PackageChange, Resolution},
 };
-use fother_host::{checks, inventory, resolve, root::Root};
+use fother_host::{
+    checks, inventory, resolve,
+    root::Root,
+    traffic::{self, Direction},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::{
@@ -33,6 +38,8 @@ pub const LOCK_WAIT_S: u64 = 120;
 pub struct LiveHost {
     /// This program.
     pub binary: PathBuf,
+    /// Where `agent.toml` stands.
+    pub etc: PathBuf,
 }
 
 /// Request of the hidden subcommand `rehearse-here`; it answers with [`Rehearsed`].
@@ -227,16 +234,19 @@ impl Host for LiveHost {
         run.finish_resuming(UNDO_LIMIT)
     }
 
-    fn checks(&self, list: &[Check]) -> Vec<(String, CheckAnswer)> {
-        checks::ask(list)
+    fn checks(&self, list: &[Check], before: Option<&[(String, CheckAnswer)]>) -> Vec<(String, CheckAnswer)> {
+        checks::ask(list, before, &config::checks(&self.etc))
     }
 
     fn hook(&self, hook: Hook) -> Result<(), HostError> {
-        let name = match hook {
-            Hook::Drain => "drain",
-            Hook::Undrain => "undrain",
-        };
-        checks::run_hook(name).map(drop).map_err(HostError)
+        let balancers = config::balancers(&self.etc).map_err(HostError)?;
+        let direct = |direction| traffic::direct(&balancers, direction).map_err(HostError);
+        let run = |name| checks::run_hook(name).map(drop).map_err(HostError);
+        // First out of the balancers, last into them: a hook of the host's own works while nobody uses it.
+        match hook {
+            Hook::Drain => direct(Direction::Out).and_then(|()| run("drain")),
+            Hook::Undrain => run("undrain").and_then(|()| direct(Direction::In)),
+        }
     }
 
     fn restarted(&self, transaction: &Transaction) -> Result<(), HostError> {

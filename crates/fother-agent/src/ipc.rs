@@ -1,6 +1,6 @@
 //! What the network half may say to the executor: one framed JSON request per connection, bounded.
 
-use fother_core::{Digest, directive::SignedDirective, id::HostId, protocol::Report};
+use fother_core::{Digest, directive::SignedDirective, epoch::SignedEpoch, id::HostId, protocol::Report};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     io::{self, Read, Write},
@@ -26,6 +26,11 @@ pub enum Request {
     Directive {
         /// As it came.
         signed: SignedDirective,
+    },
+    /// The log goes on as another epoch.
+    Epoch {
+        /// As it came.
+        signed: SignedEpoch,
     },
     /// What accepted directives still need.
     Needs,
@@ -116,6 +121,10 @@ pub struct Status {
     pub base: Digest,
     /// Highest accepted sequence.
     pub seen: u64,
+    /// The epoch that it is in.
+    pub epoch: u64,
+    /// The lowest report that is kept.
+    pub oldest: u64,
     /// Pending reports, lowest first, at most [`fother_core::protocol::OUTCOMES_MAX`].
     pub reports: Vec<Report>,
     /// Whether the host only observes.

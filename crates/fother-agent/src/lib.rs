@@ -18,6 +18,7 @@ pub mod ipc;
 pub mod kept;
 pub mod network;
 pub mod rehearse_here;
+pub mod renewal;
 pub mod rest;
 pub mod spool;
 pub mod state;

@@ -2,21 +2,24 @@
 
 use crate::{
     config::{Client, Config, ConfigError},
+    durable::Disk,
     host::{Clock, SystemClock},
     ipc::{self, Answer, Need, Request, Status},
+    renewal,
     tls::{self, TlsError},
 };
 use fother_core::{
     Digest,
-    protocol::{CheckIn, CheckInAnswer, VERSION},
+    protocol::{CheckIn, CheckInAnswer, VERSION, VERSION_MIN},
     text::printable,
 };
 use std::{
+    cell::Cell,
     fs::{self, OpenOptions},
     io::{self, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::PathBuf,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use ureq::{Agent, Body, http::Response};
 
@@ -33,6 +36,10 @@ pub const ANSWER_BYTES_MAX: u64 = 20 << 20;
 /// Largest problem document that is read, in bytes, and how much of it is repeated, in characters.
 const PROBLEM_BYTES_MAX: u64 = 64 << 10;
 const PROBLEM_CHARS_MAX: usize = 500;
+/// HTTP's word for a body that was read and does not fit (RFC 9110, 15.5.21).
+const UNREADABLE: u16 = 422;
+/// How often the certificate's end is looked at.
+pub const RENEWAL_EVERY: Duration = Duration::from_secs(3_600);
 /// Attempts to fetch one file before the next check-in.
 pub const FETCH_ATTEMPTS: u32 = 3;
 
@@ -71,6 +78,10 @@ pub struct Network {
     config: Config,
     http: Agent,
     clock: SystemClock,
+    /// Names this run; see [`CheckIn::session`].
+    session: String,
+    /// The server is of the version before: it is told nothing that it does not know.
+    old: Cell<bool>,
 }
 
 impl Network {
@@ -80,11 +91,37 @@ impl Network {
     /// Where the host is not enrolled.
     pub fn open(config: &Config) -> Result<Self, NetworkError> {
         let client = Client::read(config)?;
+        renewal::finish(config, &client.certificate)?;
         let path = config.net.join(Client::KEY_FILE);
         let key = fs::read_to_string(&path).map_err(|source| ConfigError::Read { path, source })?;
         let http = tls::client(&client.server, &tls::certificate_der(&client.ca)?, Some((&client.certificate, &key)))?;
         fs::create_dir_all(config.spool())?;
-        Ok(Self { config: config.clone(), http, clock: SystemClock })
+        let mut random = [0_u8; 16];
+        getrandom::fill(&mut random).map_err(|error| NetworkError::Executor(io::Error::other(error.to_string())))?;
+        let session = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { config: config.clone(), http, clock: SystemClock, session, old: Cell::new(false) })
+    }
+
+    /// Renews the certificate where it is due; the network half under the new one.
+    ///
+    /// # Errors
+    /// Where it is due and the server gives none: the old one goes on.
+    pub fn renewed(&self) -> Result<Option<Self>, NetworkError> {
+        if !renewal::is_due(&Client::read(&self.config)?.certificate, self.clock.now()) {
+            return Ok(None);
+        }
+        self.renew_now()?;
+        tracing::info!("the certificate was renewed");
+        let (session, old) = (self.session.clone(), Cell::new(self.old.get()));
+        Ok(Some(Self { session, old, ..Self::open(&self.config)? }))
+    }
+
+    /// Renews the certificate whether it is due or not.
+    ///
+    /// # Errors
+    /// See [`renewal::renew`].
+    pub fn renew_now(&self) -> Result<(), NetworkError> {
+        renewal::renew(&self.config, &self.http, &Disk::default())
     }
 
     fn ask(&self, request: &Request) -> io::Result<Answer> {
@@ -113,6 +150,10 @@ impl Network {
             self.send_blob(&status.inventory)?;
         }
         self.ask(&Request::Acknowledge { number: answer.acknowledged })?;
+        // Before the checkpoint: it continues what the epoch says, and would be a fork to a host that does not know of it.
+        if let Some(signed) = answer.epoch {
+            self.ask(&Request::Epoch { signed })?;
+        }
         if let Some(note) = answer.checkpoint
             && let Err(error) = self.ask(&Request::Checkpoint { note, proof: answer.consistency })
         {
@@ -133,17 +174,25 @@ impl Network {
 
     fn check_in(&self, status: &Status) -> Result<CheckInAnswer, NetworkError> {
         let check_in = CheckIn {
-            version: VERSION,
+            version: if self.old.get() { VERSION_MIN } else { VERSION },
+            session: (!self.old.get()).then(|| self.session.clone()),
             inventory: status.inventory,
             base: status.base,
             reports: status.reports.clone(),
             seen: status.seen,
+            epoch: status.epoch,
+            oldest: Some(status.oldest),
             checkpoint: status.checkpoint.clone(),
             clock: self.clock.now(),
             observe: status.observe,
         };
         let body = serde_json::to_vec(&check_in).map_err(|error| NetworkError::Malformed(error.to_string()))?;
         let answer = self.http.post(tls::url("/agent/v1/check-in")).header("content-type", "application/json").send(&body[..])?;
+        // A server that cannot read the message is of the version before; what it refuses in words is something else.
+        if answer.status().as_u16() == UNREADABLE && !self.old.replace(true) {
+            tracing::info!("the server speaks protocol {VERSION_MIN}; so does this agent now");
+            return self.check_in(status);
+        }
         let text = fine("check-in", answer)?.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec()?;
         serde_json::from_slice(&text).map_err(|error| NetworkError::Malformed(error.to_string()))
     }
@@ -247,7 +296,7 @@ fn part(need: &Need) -> String {
     format!("{}.part", need.digest().hex())
 }
 
-fn fine(what: &str, mut answer: Response<Body>) -> Result<Response<Body>, NetworkError> {
+pub(crate) fn fine(what: &str, mut answer: Response<Body>) -> Result<Response<Body>, NetworkError> {
     let status = answer.status().as_u16();
     if (200..300).contains(&status) {
         return Ok(answer);
@@ -270,9 +319,18 @@ pub fn back_off(failures: u32, random: u8) -> Duration {
 /// # Errors
 /// Where the host is not enrolled.
 pub fn run(config: &Config) -> Result<(), NetworkError> {
-    let network = Network::open(config)?;
+    let mut network = Network::open(config)?;
     let (mut failures, mut told) = (0_u32, String::new());
+    let mut looked: Option<Instant> = None;
     loop {
+        if looked.is_none_or(|looked| looked.elapsed() >= RENEWAL_EVERY) {
+            looked = Some(Instant::now());
+            match network.renewed() {
+                Ok(Some(next)) => network = next,
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "the certificate was not renewed; it is tried again in an hour"),
+            }
+        }
         let wait = match network.once() {
             Ok(wait) => {
                 if failures > 0 || told.is_empty() {

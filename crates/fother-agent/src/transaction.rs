@@ -78,8 +78,8 @@ impl Journal {
 struct HostHands<'a>(&'a dyn Host, &'a Transaction);
 
 impl Hands for HostHands<'_> {
-    fn checks(&mut self) -> Vec<(String, CheckAnswer)> {
-        self.0.checks(&self.1.cohort.checks)
+    fn checks(&mut self, before: Option<&[(String, CheckAnswer)]>) -> Vec<(String, CheckAnswer)> {
+        self.0.checks(&self.1.cohort.checks, before)
     }
     fn hook(&mut self, hook: Hook) -> Result<(), String> {
         let done = self.0.hook(hook).map_err(|error| error.to_string());

@@ -9,6 +9,7 @@ use ed25519_dalek::SigningKey;
 use fother_core::{
     Digest, Timestamp, canonical,
     checkpoint::{Checkpoint, NOTE_BYTES_MAX, Note, VerifierKey},
+    epoch::Epoch,
     id::HostId,
     rehearsal::Rehearsal,
     witness::{self, Refused},
@@ -25,6 +26,8 @@ pub const KEY_FILE: &str = "cosigner.key";
 const CHECKPOINT_FILE: &str = "checkpoint";
 /// The evidence of a fork. While it is there, nothing is applied; an operator who has looked into it moves it away.
 pub const FORK_FILE: &str = "fork.json";
+/// Where the log goes on since it was restored from a backup that holds less than this host had seen.
+const BRANCH_FILE: &str = "branch.json";
 /// Largest evidence, in bytes.
 const FORK_BYTES_MAX: u64 = 1 << 20;
 
@@ -42,6 +45,18 @@ pub struct Fork {
     pub shown: String,
     /// The proof that came with it.
     pub proof: Vec<Digest>,
+}
+
+/// What a host had seen of a log that then went on from an earlier place: its evidence, kept for good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Left {
+    /// When it was left, by this host's clock.
+    pub at: Timestamp,
+    /// The newest checkpoint of the epoch before.
+    pub seen: String,
+    /// Where the log goes on.
+    pub epoch: Epoch,
 }
 
 /// Why a checkpoint was not cosigned.
@@ -148,13 +163,13 @@ impl Witness {
             return Err(fork);
         }
         let kept = self.note();
-        let seen: Option<Checkpoint> = kept.as_deref().map(|note| fother_core::checkpoint::open(note, &self.log)).transpose()?;
+        let seen = self.seen(kept.as_deref())?;
         let checkpoint = match witness::judge(&self.log, seen.as_ref(), shown, proof) {
             Ok(checkpoint) => checkpoint,
             Err(why @ Refused::Fork { .. }) => return Err(self.record(kept.unwrap_or_default(), shown, proof, &why, now)?),
             Err(why @ (Refused::NotTheLogs(_) | Refused::Older { .. })) => return Err(why.into()),
         };
-        if seen.is_some_and(|seen| seen == checkpoint) {
+        if kept.is_some() && seen.is_some_and(|seen| seen == checkpoint) {
             return Ok(());
         }
         let mut note: Note = shown.parse()?;
@@ -163,12 +178,49 @@ impl Witness {
         Ok(self.disk.replace(&self.dir.join(CHECKPOINT_FILE), note.to_string().as_bytes())?)
     }
 
+    /// What a checkpoint must continue: the newest one that was kept, else where an epoch began.
+    fn seen(&self, kept: Option<&str>) -> Result<Option<Checkpoint>, WitnessError> {
+        if let Some(note) = kept {
+            return Ok(Some(fother_core::checkpoint::open(note, &self.log)?));
+        }
+        let path = self.dir.join(BRANCH_FILE);
+        if !path.try_exists()? {
+            return Ok(None);
+        }
+        let epoch: Epoch = serde_json::from_slice(&durable::read_bounded(&path, FORK_BYTES_MAX)?).map_err(io::Error::other)?;
+        Ok(Some(Checkpoint { origin: self.log.name().to_owned(), size: epoch.size, root: epoch.root }))
+    }
+
+    /// The log goes on as this epoch. Where this host has seen more than was restored, that is kept as evidence, durably, and the next
+    /// checkpoint must continue what was restored.
+    ///
+    /// # Errors
+    /// Where the files cannot be read or written.
+    pub fn enter(&self, epoch: &Epoch, now: Timestamp) -> Result<(), WitnessError> {
+        let kept = self.note();
+        if self.seen(kept.as_deref())?.is_none_or(|seen| seen.size <= epoch.size) {
+            return Ok(());
+        }
+        if let Some(seen) = kept {
+            let left = Left { at: now, seen, epoch: epoch.clone() };
+            let path = self.dir.join(format!("epoch-{}.json", epoch.number));
+            self.disk.replace(&path, &serde_json::to_vec_pretty(&left).map_err(io::Error::other)?)?;
+        }
+        self.disk.replace(&self.dir.join(BRANCH_FILE), &serde_json::to_vec(epoch).map_err(io::Error::other)?)?;
+        match std::fs::remove_file(self.dir.join(CHECKPOINT_FILE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
     fn record(&self, seen: String, shown: &str, proof: &[Digest], why: &Refused, now: Timestamp) -> io::Result<WitnessError> {
         let path = self.dir.join(FORK_FILE);
         let fork = Fork { at: now, why: why.to_string(), seen, shown: shown.to_owned(), proof: proof.to_vec() };
         self.disk.replace(&path, &serde_json::to_vec_pretty(&fork)?)?;
         // The evidence holds it; once an operator has moved that away, this host begins anew.
-        std::fs::remove_file(self.dir.join(CHECKPOINT_FILE))?;
+        if self.dir.join(CHECKPOINT_FILE).try_exists()? {
+            std::fs::remove_file(self.dir.join(CHECKPOINT_FILE))?;
+        }
         tracing::error!(%why, evidence = %path.display(), "THE SERVER'S LOG FORKED: nothing is applied until an operator has looked into it");
         Ok(WitnessError::Forked(path))
     }

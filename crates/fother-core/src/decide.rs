@@ -95,7 +95,10 @@ pub fn check_in(state: &State, id: HostId, check_in: &CheckIn, packages: Option<
     let Some(host) = state.hosts.get(&id).filter(|host| !host.retired) else {
         return refuse("unknown-host", format!("{id} is not enrolled here"), "enrol it again with a new token");
     };
-    if check_in.version != protocol::VERSION {
+    if let Some(reason) = &host.revoked {
+        return refuse("revoked", format!("{id} was shut out: {reason}"), "enrol it again with a new token");
+    }
+    if !protocol::speaks(check_in.version) {
         return refuse(
             "version",
             format!("the agent speaks protocol {}", check_in.version),
@@ -115,6 +118,14 @@ pub fn check_in(state: &State, id: HostId, check_in: &CheckIn, packages: Option<
         events.push(Data::InventoryChanged { host: id, inventory: check_in.inventory, base: check_in.base, packages });
     }
     let mut last = host.acknowledged;
+    if let Some(first) = check_in.reports.first().filter(|first| first.number > last + 1) {
+        if check_in.oldest.is_some_and(|oldest| oldest <= last + 1) {
+            // The host has what is missing, and sends it once it hears up to where its reports are stored.
+            return Ok(events);
+        }
+        events.push(Data::ReportsMissing { host: id, from: last + 1, to: first.number - 1 });
+        last = first.number - 1;
+    }
     for report in check_in.reports.iter().take(protocol::OUTCOMES_MAX) {
         if report.number <= last && !mutant::is(Mutant::ReportsTwice) {
             continue;
@@ -363,7 +374,7 @@ pub fn start_rollout(
             return refuse("rolled-out", what, "see `fother rollout watch`; what is to happen again needs a change of its own");
         }
     }
-    let labels: BTreeMap<HostId, Labels> = state.hosts.iter().map(|(id, host)| (*id, host.labels.clone())).collect();
+    let labels: BTreeMap<HostId, std::sync::Arc<Labels>> = state.hosts.iter().map(|(id, host)| (*id, host.labels.clone())).collect();
     let waves = crate::plan::waves(plan, cohorts, &labels);
     let mine: BTreeSet<HostId> = waves.iter().flatten().copied().collect();
     let in_the_way = |other: &&Rollout| other.ended.is_none() && other.hosts().keys().any(|host| mine.contains(host));
@@ -373,7 +384,7 @@ pub fn start_rollout(
         let hint = "wait for it or abort it; or let this one take its place with `fother rollout start --supersede`";
         return refuse("busy", format!("{} works on some of these hosts", other.id), hint);
     }
-    let zone_sizes = crate::state::zone_sizes(&state.hosts, &plan.select);
+    let zone_sizes = state.zone_sizes(&plan.select);
     let setup = Setup {
         group: plan.group.clone(),
         select: plan.select.clone(),

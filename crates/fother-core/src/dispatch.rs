@@ -245,7 +245,8 @@ fn is_frozen(state: &State, policy: &Policy, rollout: &Rollout, now: Timestamp) 
 /// something that may not begin now is held as well, since a host accepts in the order of the sequence only.
 #[must_use]
 pub fn due<'a>(state: &'a State, policy: &Policy, host: HostId, seen: u64, now: Timestamp) -> Vec<&'a Issued> {
-    let open = waiting(state, host).into_iter().filter(|issued| issued.sequence > seen);
+    let base = state.sequence_base();
+    let open = waiting(state, host).into_iter().filter(|issued| issued.sequence > seen.max(base));
     let held = |issued: &&Issued| issued.rollout.is_none() || (issued.expires > now && may_begin(state, policy, issued, now));
     open.take_while(held).filter(|issued| issued.expires > now).take(ANSWER_DIRECTIVES_MAX).collect()
 }
@@ -270,12 +271,14 @@ pub fn lapsed<'a>(state: &'a State, policy: &Policy, host: HostId, seen: u64, no
             Some(Phase::Undoing { txn: known, .. }) => *known == txn && issued.order == "undo",
             _ => false,
         };
-        if !pending || issued.sequence <= seen || issued.expires > now {
+        // Of an older epoch: no host may accept it any more, whenever it expires.
+        let dead = issued.sequence <= state.sequence_base();
+        if !pending || issued.sequence <= seen || (issued.expires > now && !dead) {
             continue;
         }
         if may_begin(state, policy, issued, now) || mutant::is(Mutant::RenewedOutsideWindow) {
             out.push(Lapsed::Renew(rollout.id, issued));
-        } else if now.since(issued.expires) > GRACE && !mutant::is(Mutant::NeverWithdrawn) {
+        } else if (dead || now.since(issued.expires) > GRACE) && !mutant::is(Mutant::NeverWithdrawn) {
             out.push(Lapsed::Withdraw(rollout.id, txn));
         }
     }

@@ -113,6 +113,22 @@ pub enum Data {
         /// The host.
         host: HostId,
     },
+    /// An identity is worth nothing any more: a person said so, or two machines used it at once.
+    #[serde(rename = "host.revoked")]
+    HostRevoked {
+        /// The host.
+        host: HostId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A host got a new certificate under its old one, which counts until its own end.
+    #[serde(rename = "host.renewed")]
+    HostRenewed {
+        /// The host.
+        host: HostId,
+        /// SHA-256 of the new certificate.
+        certificate: Digest,
+    },
     /// An archive's verified state is new.
     #[serde(rename = "archive.updated")]
     ArchiveUpdated {
@@ -162,6 +178,22 @@ pub enum Data {
         host: HostId,
         /// The report.
         report: Report,
+    },
+    /// Reports of a host are lost: the server that took them is gone, its backup does not hold them, and the host keeps them no more.
+    #[serde(rename = "host.reports-missing")]
+    ReportsMissing {
+        /// The host.
+        host: HostId,
+        /// The first of them.
+        from: u64,
+        /// The last of them.
+        to: u64,
+    },
+    /// The log was restored from a backup and goes on as a new epoch: what was ordered before is dead, and nothing begins until a person says so.
+    #[serde(rename = "epoch.began")]
+    EpochBegan {
+        /// As hosts are told.
+        signed: crate::epoch::SignedEpoch,
     },
     /// A plan was made.
     #[serde(rename = "plan.created")]
@@ -368,6 +400,41 @@ pub enum Data {
         policy: Digest,
         /// The one that it replaces.
         base: Digest,
+    },
+    /// A person registered a host that others patch and that asks here before it reboots.
+    #[serde(rename = "lock.registered")]
+    LockRegistered {
+        /// Its id in the FleetLock protocol.
+        client: String,
+        /// What it counts as in budgets.
+        host: HostId,
+        /// For people.
+        name: String,
+        /// Assigned by the person.
+        labels: Labels,
+    },
+    /// Such a host may leave service to reboot, and counts as out from here on.
+    #[serde(rename = "lock.taken")]
+    LockTaken {
+        /// Which.
+        client: String,
+    },
+    /// It is back, by its own word or a person's.
+    #[serde(rename = "lock.released")]
+    LockReleased {
+        /// Which.
+        client: String,
+        /// Why a person freed it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// A person struck it off; it counts nowhere any more.
+    #[serde(rename = "lock.forgotten")]
+    LockForgotten {
+        /// Which.
+        client: String,
+        /// Why, for people.
+        reason: String,
     },
     /// Somebody wrote a standing approval.
     #[serde(rename = "standing.submitted")]

@@ -206,7 +206,7 @@ pub struct PlanHost {
     /// Its id.
     pub id: HostId,
     /// Labels that the server assigned.
-    pub labels: Labels,
+    pub labels: Arc<Labels>,
     /// What it said it would do; `None` if it has not answered.
     pub resolution: Option<Arc<Resolution>>,
 }
@@ -263,11 +263,11 @@ pub fn plan(
     let mut known: BTreeMap<&Labels, bool> = BTreeMap::new();
     let (mut up_to_date, mut unknown, mut members) = (Vec::new(), Vec::new(), 0);
     for host in hosts {
-        let member = match known.get(&host.labels) {
+        let member = match known.get(&*host.labels) {
             Some(member) => *member,
             None => {
                 let of = |why| Error::Selector { group: group_name.to_owned(), why };
-                *known.entry(&host.labels).or_insert(crate::policy::selects(&group.select, &host.labels).map_err(of)?)
+                *known.entry(&*host.labels).or_insert(crate::policy::selects(&group.select, &host.labels).map_err(of)?)
             }
         };
         if !member {
@@ -369,7 +369,7 @@ fn with_closes(changes: &[PackageChange], closes: &BTreeMap<(String, String), Ve
 
 /// Orders the plan's hosts into waves: the canary first, dissimilar hosts first (each cohort and role early), then cumulative shares of the rest.
 #[must_use]
-pub fn waves(plan: &Plan, cohorts: &BTreeMap<Digest, Cohort>, labels: &BTreeMap<HostId, Labels>) -> Vec<Vec<HostId>> {
+pub fn waves(plan: &Plan, cohorts: &BTreeMap<Digest, Cohort>, labels: &BTreeMap<HostId, Arc<Labels>>) -> Vec<Vec<HostId>> {
     let mut kinds: BTreeMap<(Digest, String), Vec<HostId>> = BTreeMap::new();
     for (digest, cohort) in cohorts {
         for host in cohort.hosts.keys() {

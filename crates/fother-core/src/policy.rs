@@ -8,6 +8,7 @@ pub mod baseline;
 pub mod calendar;
 pub mod change;
 mod check;
+pub mod checks;
 pub mod emergency;
 pub mod fault;
 pub mod forecast;
@@ -21,6 +22,7 @@ pub mod span;
 
 pub use approvals::{Approvals, Team};
 pub use baseline::{Baseline, Exception, Follows};
+pub use checks::{Check, CheckAnswer, Mark};
 pub use emergency::Emergency;
 pub use fault::{Fault, PolicyError};
 pub use freeze::Freeze;
@@ -31,63 +33,6 @@ use crate::{Digest, canonical, inventory::Labels};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// One question that a healthy host answers well. Data only: what to run as a hook stands in a root-owned file on the host.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Check {
-    /// An HTTP GET to a loopback address answers with this status.
-    Http {
-        /// Name for people.
-        name: String,
-        /// `http://127.0.0.1[:port]/path`; other hosts are refused by the agent.
-        url: String,
-        /// Wanted status, for example 200.
-        status: u16,
-    },
-    /// A systemd unit is active.
-    Unit {
-        /// Name for people.
-        name: String,
-        /// Unit name.
-        unit: String,
-    },
-    /// The root-owned executable `/etc/fother/checks.d/<hook>` exits 0.
-    Hook {
-        /// Name for people.
-        name: String,
-        /// File name, no slash.
-        hook: String,
-    },
-}
-
-/// What a check said.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(tag = "answer", rename_all = "kebab-case")]
-pub enum CheckAnswer {
-    /// As wanted.
-    Fine,
-    /// Not as wanted.
-    Failed {
-        /// For people.
-        why: String,
-    },
-    /// Could not be asked: gates like a failure.
-    NoData {
-        /// For people.
-        why: String,
-    },
-}
-
-impl Check {
-    /// The name for people.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Http { name, .. } | Self::Unit { name, .. } | Self::Hook { name, .. } => name,
-        }
-    }
-}
 
 /// A share of a group: a count or a percentage, written `2` or `"20%"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

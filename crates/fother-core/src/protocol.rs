@@ -3,6 +3,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `POST /agent/v1/enrol` [`Enrol`] (TLS pinned to the CA's fingerprint of the token, no client certificate) | [`Enrolled`] |
+//! | `POST /agent/v1/renew` [`Renew`] | [`Renewed`] |
 //! | `POST /agent/v1/check-in` [`CheckIn`] | [`CheckInAnswer`] |
 //! | `PUT /agent/v1/blobs/<kind>/<sha256 hex>` canonical bytes | 204 |
 //! | `GET /agent/v1/blobs/<sha256 hex>` | bytes of a typed blob (cohort, plan, rehearsal) |
@@ -23,8 +24,16 @@ pub const CHECK_IN_BYTES_MAX: usize = 1 << 20;
 pub const BLOB_BYTES_MAX: usize = 16 << 20;
 /// Most outcomes in one check-in; the rest waits for the next.
 pub const OUTCOMES_MAX: usize = 64;
-/// Protocol version.
-pub const VERSION: u32 = 1;
+/// Protocol version. Version 2 added [`CheckIn::session`] and `POST /agent/v1/renew`.
+pub const VERSION: u32 = 2;
+/// The oldest version that a server of this version understands: the one before.
+pub const VERSION_MIN: u32 = VERSION - 1;
+
+/// Whether agents of this version and servers of this one work together.
+#[must_use]
+pub fn speaks(version: u32) -> bool {
+    (VERSION_MIN..=VERSION).contains(&version)
+}
 
 /// An enrolment token in its text form: `<secret>.<CA certificate's SHA-256 in hex>`. Only the digest of the secret is kept by the server.
 #[derive(Clone, PartialEq, Eq)]
@@ -237,12 +246,37 @@ pub struct CheckIn {
     pub reports: Vec<Report>,
     /// Highest directive sequence that the host has accepted.
     pub seen: u64,
+    /// The epoch of the log that the host is in.
+    #[serde(default)]
+    pub epoch: u64,
+    /// The lowest report that the host still keeps, acknowledged or not; one more than its last where it keeps none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<u64>,
     /// The newest checkpoint that the host saw, with its cosignature; text of a C2SP signed note.
     pub checkpoint: Option<String>,
     /// The host's clock, RFC 3339.
     pub clock: crate::Timestamp,
     /// Whether the host only observes.
     pub observe: bool,
+    /// Random name of this run of the agent, kept in memory only: two machines with one identity show two that take turns. From version 2 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+}
+
+/// A host wants another certificate for a new key before its own ends; sent under the old one. From version 2 on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Renew {
+    /// PKCS #10 request, PEM.
+    pub csr: String,
+}
+
+/// What it gets.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Renewed {
+    /// Certificate, PEM.
+    pub certificate: String,
 }
 
 /// The server's answer.
@@ -265,4 +299,7 @@ pub struct CheckInAnswer {
     /// Nothing that has not begun may begin.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
+    /// The log's epoch, where it is not the one that the host is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<crate::epoch::SignedEpoch>,
 }

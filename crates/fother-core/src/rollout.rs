@@ -5,7 +5,7 @@
 
 mod around;
 mod back;
-mod budget;
+pub(crate) mod budget;
 mod counters;
 mod phase;
 mod setup;

@@ -1,14 +1,18 @@
 //! State: a fold over events. The fold reads no blobs, no clock, nothing but the event.
 
+mod locks;
+
 use crate::{
     Digest, Timestamp,
     change::Change,
     directive::Refused,
+    epoch::{self, SignedEpoch},
     event::{Data, Event},
     id::{ChangeId, DirectiveId, HostId, RolloutId, TokenId, TransactionId},
     inventory::Labels,
     policy::proposal::Proposal,
     protocol::{Outcome, Report},
+    reboot_lock::Client,
     rehearsal::Verdict,
     rollout::{Around, Out, Rollout, Why},
     schedule::Known,
@@ -16,7 +20,10 @@ use crate::{
 };
 use imbl::{OrdMap, OrdSet};
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 mod schedules;
 
@@ -38,10 +45,15 @@ pub struct Token {
 pub struct Host {
     /// As the host says; hostile text.
     pub hostname: String,
-    /// Assigned by the server.
-    pub labels: Labels,
+    /// Assigned by the server; hosts with the same ones share them.
+    #[serde(serialize_with = "shared")]
+    pub labels: Arc<Labels>,
     /// SHA-256 of its certificate.
     pub certificate: Digest,
+    /// The certificate before it, which counts until its own end.
+    pub previous: Option<Digest>,
+    /// Why its certificates are worth nothing any more.
+    pub revoked: Option<String>,
     /// Public key that it cosigns checkpoints with, 64 hexadecimal digits.
     pub cosigner: String,
     /// Read-only.
@@ -76,14 +88,20 @@ pub struct Host {
     pub refusals: Vec<String>,
 }
 
+fn shared<S: serde::Serializer>(labels: &Arc<Labels>, to: S) -> Result<S::Ok, S::Error> {
+    (**labels).serialize(to)
+}
+
 impl Host {
     /// A host that has just enrolled and has told nothing yet.
     #[must_use]
     pub fn enrolled(hostname: String, labels: Labels, certificate: Digest, cosigner: String, observe: bool) -> Self {
         Self {
             hostname,
-            labels,
+            labels: Arc::new(labels),
             certificate,
+            previous: None,
+            revoked: None,
             cosigner,
             observe,
             inventory: None,
@@ -262,10 +280,14 @@ pub struct State {
     pub schedules: BTreeMap<String, Known>,
     /// Archives.
     pub archives: BTreeMap<String, ArchiveState>,
+    /// Hosts that others patch and that ask for reboot locks, by their ids.
+    pub lock_clients: BTreeMap<String, Client>,
     /// Hosts that are not heard of and did not leave.
     pub lost: OrdSet<HostId>,
     /// Rollouts that run, or that still keep a host out of service.
     pub active: BTreeSet<RolloutId>,
+    /// The epoch that the log is in; none while it never was restored.
+    pub epoch: Option<SignedEpoch>,
     /// Why nothing new may begin anywhere, if a person said so.
     pub stopped: Option<String>,
     /// Hosts of which a directive is open.
@@ -274,6 +296,9 @@ pub struct State {
     /// Hosts that did not leave, by the digest of their certificate.
     #[serde(skip)]
     pub certificates: OrdMap<Digest, HostId>,
+    /// Every set of labels that a host has or had, once.
+    #[serde(skip)]
+    pub label_sets: OrdSet<Arc<Labels>>,
 }
 
 impl State {
@@ -292,6 +317,8 @@ impl State {
             | Data::ObserveChanged { .. }
             | Data::HostLost { .. }
             | Data::HostReturned { .. }
+            | Data::HostRevoked { .. }
+            | Data::HostRenewed { .. }
             | Data::HostRetired { .. } => self.fold_host(&event.data),
             Data::ArchiveUpdated { archive, inrelease, date } => {
                 let state = ArchiveState { inrelease: Some(*inrelease), date: Some(*date), refused: None };
@@ -326,6 +353,15 @@ impl State {
             Data::ExceptionExpired { exception, expires, .. } => {
                 self.expired.insert((exception.clone(), *expires));
             }
+            Data::ReportsMissing { host, to, .. } => {
+                if let Some(host) = self.hosts.get_mut(host) {
+                    host.acknowledged = host.acknowledged.max(*to);
+                }
+            }
+            Data::EpochBegan { signed } => self.fold_epoch(signed),
+            Data::LockRegistered { .. } | Data::LockTaken { .. } | Data::LockReleased { .. } | Data::LockForgotten { .. } => {
+                self.fold_lock(&event.data, event.at);
+            }
             Data::StandingSubmitted { .. } | Data::StandingApproved { .. } | Data::StandingRevoked { .. } | Data::ChangeCovered { .. } => {
                 self.fold_standing(&event.data, event.at)
             }
@@ -343,6 +379,26 @@ impl State {
             Data::FleetStopped { reason } => self.stopped = Some(reason.clone()),
             Data::FleetResumed {} => self.stopped = None,
         }
+    }
+
+    /// What is ordered from here on has higher numbers than all that any host can have seen.
+    fn fold_epoch(&mut self, signed: &SignedEpoch) {
+        let number = signed.epoch.number;
+        let base = epoch::base(number);
+        let hosts: Vec<HostId> = self.hosts.keys().copied().collect();
+        for host in hosts {
+            if let Some(host) = self.hosts.get_mut(&host) {
+                host.sequence = host.sequence.max(base);
+            }
+        }
+        self.stopped = Some(format!("the log was restored from a backup and goes on as epoch {number}"));
+        self.epoch = Some(signed.clone());
+    }
+
+    /// The lowest number that a directive must be above to count.
+    #[must_use]
+    pub fn sequence_base(&self) -> u64 {
+        epoch::base(self.epoch.as_ref().map_or(0, |signed| signed.epoch.number))
     }
 
     fn fold_policy(&mut self, data: &Data, at: Timestamp) {
@@ -374,7 +430,12 @@ impl State {
                 if let Some(token) = self.tokens.get_mut(token) {
                     token.used = true;
                 }
-                let new = Host::enrolled(hostname.clone(), labels.clone(), *certificate, cosigner.clone(), *observe);
+                let mut new = Host::enrolled(hostname.clone(), labels.clone(), *certificate, cosigner.clone(), *observe);
+                match self.label_sets.get(&new.labels) {
+                    Some(same) => new.labels = Arc::clone(same),
+                    None => drop(self.label_sets.insert(Arc::clone(&new.labels))),
+                }
+                new.sequence = self.sequence_base();
                 self.certificates.insert(*certificate, *host);
                 self.hosts.insert(*host, new);
                 self.member(*host, true);
@@ -401,6 +462,21 @@ impl State {
                     };
                 }
             }
+            Data::HostRevoked { host, reason } => {
+                if let Some(host) = self.hosts.get_mut(host) {
+                    host.revoked = Some(reason.clone());
+                    self.certificates.remove(&host.certificate);
+                    host.previous.map(|previous| self.certificates.remove(&previous));
+                    host.previous.map(|previous| self.certificates.remove(&previous));
+                }
+            }
+            Data::HostRenewed { host, certificate } => {
+                if let Some(known) = self.hosts.get_mut(host) {
+                    known.previous.take().map(|before| self.certificates.remove(&before));
+                    known.previous = Some(std::mem::replace(&mut known.certificate, *certificate));
+                    self.certificates.insert(*certificate, *host);
+                }
+            }
             Data::HostRetired { host } => self.fold_retired(*host),
             _ => {}
         }
@@ -412,6 +488,7 @@ impl State {
         let Some(host) = self.hosts.get_mut(&id).filter(|host| !host.retired) else { return };
         host.retired = true;
         self.certificates.remove(&host.certificate);
+        host.previous.map(|previous| self.certificates.remove(&previous));
         self.member(id, false);
         // Those that have ended, too: one of them may be put back later.
         let with: Vec<RolloutId> =
@@ -435,12 +512,16 @@ impl State {
 
     /// The groups of running rollouts have one member more or fewer.
     fn member(&mut self, id: HostId, joined: bool) {
-        let Some(host) = self.hosts.get(&id) else { return };
+        let labels = self.hosts.get(&id).map(|host| &*host.labels);
+        let Some(labels) = labels.or_else(|| self.lock_clients.values().find(|client| client.host == id).map(|client| &client.labels))
+        else {
+            return;
+        };
         for rollout in &self.active {
             if let Some(rollout) = self.rollouts.get_mut(rollout)
-                && (rollout.hosts().contains_key(&id) || is_member(&rollout.setup.select, host))
+                && (rollout.hosts().contains_key(&id) || is_member(&rollout.setup.select, labels))
             {
-                rollout.member(zone(host), joined);
+                rollout.member(zone(labels), joined);
             }
         }
     }
@@ -502,10 +583,10 @@ impl State {
         let mut out = BTreeMap::new();
         let mut put = |id: HostId, why: Why| {
             let Some(host) = self.hosts.get(&id).filter(|host| !host.retired) else { return };
-            let member =
-                rollout.hosts().contains_key(&id) || *known.entry(&host.labels).or_insert_with(|| is_member(&rollout.setup.select, host));
+            let member = rollout.hosts().contains_key(&id)
+                || *known.entry(&*host.labels).or_insert_with(|| is_member(&rollout.setup.select, &host.labels));
             if member {
-                out.insert(id, Out { zone: zone(host).to_owned(), why });
+                out.insert(id, Out { zone: zone(&host.labels).to_owned(), why });
             }
         };
         for other in self.active.iter().filter(|other| **other != rollout.id).filter_map(|other| self.rollouts.get(other)) {
@@ -515,6 +596,7 @@ impl State {
             }
         }
         self.lost.iter().for_each(|host| put(*host, Why::Lost));
+        self.locked_out(&rollout.setup.select, &mut out);
         Around { out, stopped: self.stopped.is_some() }
     }
 
@@ -640,7 +722,7 @@ impl State {
             Data::RollbackStarted { reason, gate, .. } => {
                 rollout.go_back(reason, gate.clone());
                 // Its group was not followed after it had ended.
-                let sizes = zone_sizes(&self.hosts, &rollout.setup.select);
+                let sizes = zone_sizes(&self.hosts, &self.lock_clients, &rollout.setup.select);
                 rollout.regroup(sizes);
             }
             Data::HostWithdrawn { host, txn, .. } => {
@@ -661,23 +743,24 @@ impl State {
 }
 
 /// Whether a selector picks a host. One that once chose hosts and fails now takes in too many rather than too few.
-fn is_member(select: &str, host: &Host) -> bool {
-    crate::policy::selects(select, &host.labels).unwrap_or(true)
+fn is_member(select: &str, labels: &Labels) -> bool {
+    crate::policy::selects(select, labels).unwrap_or(true)
 }
 
-/// Members of a group by zone, without those that left.
-pub(crate) fn zone_sizes(hosts: &OrdMap<HostId, Host>, select: &str) -> BTreeMap<String, u32> {
+/// Members of a group by zone, without those that left; clients of reboot locks are members like others.
+fn zone_sizes(hosts: &OrdMap<HostId, Host>, clients: &BTreeMap<String, Client>, select: &str) -> BTreeMap<String, u32> {
     let (mut sizes, mut known) = (BTreeMap::new(), BTreeMap::new());
-    for host in hosts.values().filter(|host| !host.retired) {
-        if *known.entry(&host.labels).or_insert_with(|| is_member(select, host)) {
-            *sizes.entry(zone(host).to_owned()).or_insert(0) += 1;
+    let here = hosts.values().filter(|host| !host.retired).map(|host| &*host.labels);
+    for labels in here.chain(clients.values().map(|client| &client.labels)) {
+        if *known.entry(labels).or_insert_with(|| is_member(select, labels)) {
+            *sizes.entry(zone(labels).to_owned()).or_insert(0) += 1;
         }
     }
     sizes
 }
 
-fn zone(host: &Host) -> &str {
-    host.labels.get("zone").map(String::as_str).unwrap_or_default()
+fn zone(labels: &Labels) -> &str {
+    labels.get("zone").map(String::as_str).unwrap_or_default()
 }
 
 fn fold_rehearsal(plans: &mut OrdMap<Digest, PlanState>, issued: &Issued, outcome: &Outcome) {

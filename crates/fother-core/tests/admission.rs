@@ -112,7 +112,6 @@ fn fleet() -> State {
             emergency: None,
             approvers: BTreeSet::new(),
             created: Timestamp(0),
-            ..PlanState::default()
         };
         state.plans.insert(plan(role), made);
     }

@@ -15,6 +15,7 @@ use fother_core::{
     state::State,
 };
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Most events and bytes of one append (`fother-store`).
 const APPEND_EVENTS_MAX: usize = 1_000;
@@ -74,8 +75,8 @@ fn planned(count: usize, distinct: usize) -> Planned {
     };
     let one = |n: usize| PlanHost {
         id: host(n),
-        labels: labels(),
-        resolution: Some(std::sync::Arc::new(Resolution {
+        labels: Arc::new(labels()),
+        resolution: Some(Arc::new(Resolution {
             base: Digest([0; 32]),
             indexes: Digest([0; 32]),
             changes: vec![change(n.min(distinct))],
@@ -128,7 +129,7 @@ fn the_largest_group_is_planned_and_rolled_out_within_the_limits_of_the_log() {
 
 #[test]
 fn one_host_more_is_refused_by_name_of_the_limit() {
-    let hosts: Vec<PlanHost> = (0..=HOSTS_MAX).map(|n| PlanHost { id: host(n), labels: labels(), resolution: None }).collect();
+    let hosts: Vec<PlanHost> = (0..=HOSTS_MAX).map(|n| PlanHost { id: host(n), labels: Arc::new(labels()), resolution: None }).collect();
     let error = plan::plan(&Policy::parse(POLICY).unwrap(), "web", &hosts, &[], &BTreeMap::new(), &BTreeMap::new()).unwrap_err();
     assert!(error.to_string().contains(&HOSTS_MAX.to_string()), "{error}");
 }

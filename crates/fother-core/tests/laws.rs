@@ -16,6 +16,7 @@ use fother_core::{
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 const POLICY: &str = include_str!("policy.toml");
 
@@ -53,9 +54,9 @@ fn hosts() -> impl Strategy<Value = Vec<PlanHost>> {
             .filter(|(n, ..)| seen.insert(*n))
             .map(|(n, web, updates)| PlanHost {
                 id: host_id(n),
-                labels: Labels::from([("role".to_owned(), if web { "web" } else { "db" }.to_owned())]),
+                labels: Arc::new(Labels::from([("role".to_owned(), if web { "web" } else { "db" }.to_owned())])),
                 resolution: updates.map(|updates| {
-                    std::sync::Arc::new(Resolution {
+                    Arc::new(Resolution {
                         base: Digest([n; 32]),
                         indexes: Digest([0; 32]),
                         changes: updates.into_iter().map(|u| change(&format!("p{u}"), u)).collect(),

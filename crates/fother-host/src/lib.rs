@@ -22,6 +22,7 @@ pub mod sandbox;
 pub mod scan;
 pub mod services;
 pub mod sockets;
+pub mod traffic;
 pub mod transact;
 pub mod undo;
 

@@ -149,7 +149,7 @@ fn is_kernel_thread(pid: u32) -> bool {
     flags.is_some_and(|flags| flags & KERNEL_THREAD != 0)
 }
 
-fn process_ids(unknown: &mut Vec<String>) -> Vec<u32> {
+pub(crate) fn process_ids(unknown: &mut Vec<String>) -> Vec<u32> {
     let entries = match fs::read_dir("/proc") {
         Ok(entries) => entries,
         Err(error) => {
@@ -177,7 +177,7 @@ fn proc_text(path: &str) -> std::io::Result<String> {
 }
 
 /// Control group below which this system's units live: that of process 1 without `init.scope`.
-fn base_of_units() -> String {
+pub(crate) fn base_of_units() -> String {
     let text = proc_text("/proc/1/cgroup").unwrap_or_default();
     let path = unified(&text).unwrap_or("/");
     path.trim_end_matches("init.scope").trim_end_matches('/').to_owned()
@@ -189,7 +189,7 @@ fn unified(text: &str) -> Option<&str> {
     line("0::").filter(|path| *path != "/").or_else(named).or(line("0::"))
 }
 
-fn unit_of(pid: u32, base: &str) -> Option<String> {
+pub(crate) fn unit_of(pid: u32, base: &str) -> Option<String> {
     let text = proc_text(&format!("/proc/{pid}/cgroup")).ok()?;
     unit_in(unified(&text)?, base).map(|unit| printable(unit, 256))
 }

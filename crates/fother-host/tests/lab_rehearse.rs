@@ -101,7 +101,7 @@ fn request(changes: Vec<PackageChange>) -> RehearseRequest {
 #[test]
 #[ignore = "runs inside the clone"]
 fn part_driver() {
-    let ask = |check: &Check| {
+    let ask = |check: &Check, _: Option<&[(String, CheckAnswer)]>| {
         let Check::Unit { unit, .. } = check else { return CheckAnswer::NoData { why: "not asked here".to_owned() } };
         let state = Command::new("systemctl").args(["is-active", unit]).output().unwrap();
         if state.status.success() {

@@ -1,6 +1,7 @@
 //! What a lab's supervisor and its commands tell each other through files in the lab's state directory.
 
 use crate::Role;
+use crate::balancer::Balancer;
 use crate::error::{Error, Result, io};
 use crate::paths::{Lab, write};
 use crate::process::Process;
@@ -16,6 +17,8 @@ pub(crate) struct Config {
     pub hosts: Vec<HostConfig>,
     pub archive: Archive,
     pub binary: PathBuf,
+    #[serde(default)]
+    pub balancer: Balancer,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

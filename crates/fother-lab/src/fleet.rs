@@ -1,5 +1,6 @@
 //! Builds a lab, tells how it stands, reaches into its hosts and takes it down. Touches the lab's own files, namespaces and processes.
 
+use crate::balancer::Balancer;
 use crate::config::{self, Config, HostConfig, HostRecord, HostState};
 use crate::error::{Error, Result, io};
 use crate::paths::{FIRST_HOST, Lab, cache, make_dir};
@@ -29,6 +30,8 @@ pub struct UpOptions {
     pub hosts: usize,
     /// Another archive than the machine's: `MAIN` or `MAIN,SECURITY`, as addresses.
     pub mirror: Option<String>,
+    /// What stands in front of the web hosts.
+    pub balancer: Balancer,
     /// The program that understands `lab supervise NAME`, and is seen as /usr/local/bin/fother on the hosts.
     pub binary: PathBuf,
 }
@@ -70,7 +73,7 @@ pub fn up(options: &UpOptions, progress: &mut dyn FnMut(Progress)) -> Result<()>
     let found = sources::find(base::BASE_SUITE, options.mirror.as_deref())?;
     base::check_cache()?;
     let image = base::image(&found, progress)?;
-    let config = Config { hosts: hosts(options.hosts, &image), archive: found, binary };
+    let config = Config { hosts: hosts(options.hosts, &image), archive: found, binary, balancer: options.balancer };
     progress(Progress::Stage(format!("booting {} hosts", options.hosts)));
     build(&lab, &config).inspect_err(|_| {
         let kept = fs::read(lab.log()).unwrap_or_default();

@@ -25,6 +25,7 @@ mod supervisor;
 mod traffic;
 
 pub use archive::{SUITE, Spoil, VALID_SECONDS, publish, spoil};
+pub use balancer::{Balancer, RUNTIME_PORT};
 pub use config::HostState;
 pub use error::{Error, Result};
 pub use fleet::{HOSTS_MAX, HostStatus, UpOptions, command, copy_in, down, exec, labs, start, status, up, wait_ready};

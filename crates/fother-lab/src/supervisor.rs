@@ -93,7 +93,7 @@ pub fn supervise(name: &str) -> Result<()> {
 fn balance(lab: &Lab, config: &Config) {
     let web = config.hosts.iter().filter(|h| h.role == Role::Web);
     let servers: Vec<_> = web.map(|h| (h.name.clone(), h.address.clone())).collect();
-    if let Err(e) = balancer::run(lab, &servers) {
+    if let Err(e) = balancer::run(lab, config.balancer, &servers) {
         eprintln!("load balancer: {e}");
     }
 }

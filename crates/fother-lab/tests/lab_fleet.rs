@@ -16,7 +16,7 @@ impl Lab {
     fn up(hosts: usize) -> Self {
         fother_lab::down(LAB, false).expect("what an earlier run left is removed");
         let binary = env!("CARGO_BIN_EXE_fother-lab").into();
-        let options = UpOptions { name: LAB.into(), hosts, mirror: None, binary };
+        let options = UpOptions { name: LAB.into(), hosts, mirror: None, balancer: fother_lab::Balancer::Haproxy, binary };
         let lab = Self;
         let mut tell = |p: Progress| eprintln!("{p:?}");
         fother_lab::up(&options, &mut tell).expect("the lab comes up");

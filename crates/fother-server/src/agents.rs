@@ -3,6 +3,7 @@
 use crate::{
     Error,
     engine::{Engine, kind, lock},
+    epoch,
     error::refuse,
     problem::{Answer, Problem, blocking},
 };
@@ -24,12 +25,15 @@ use fother_core::{
     state::State,
 };
 use std::{
+    borrow::Cow,
     io::{Seek as _, SeekFrom},
     sync::Arc,
 };
 
 /// Largest enrolment request, in bytes.
 const ENROL_BYTES_MAX: usize = 64 << 10;
+/// Code of the refusal of a report whose blob is not here.
+const BLOB_MISSING: &str = "blob-missing";
 /// A host that comes back after this many seconds or more, and has nothing else to ask, gives its connection up: its place is another's.
 const PARTED_S: u32 = 5;
 /// Kinds that an agent may send.
@@ -47,6 +51,7 @@ type Shared = Held<Arc<Engine>>;
 pub(crate) fn router(engine: Arc<Engine>) -> Router {
     Router::new()
         .route("/agent/v1/enrol", post(enrol).layer(DefaultBodyLimit::max(ENROL_BYTES_MAX)))
+        .route("/agent/v1/renew", post(crate::identities::renew).layer(DefaultBodyLimit::max(ENROL_BYTES_MAX)))
         .route("/agent/v1/check-in", post(check_in).layer(DefaultBodyLimit::max(CHECK_IN_BYTES_MAX)))
         .route("/agent/v1/blobs/{kind}/{hex}", put(put_blob).layer(DefaultBodyLimit::max(BLOB_BYTES_MAX)))
         .route("/agent/v1/blobs/{hex}", get(get_blob))
@@ -55,8 +60,13 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
 }
 
 /// The enrolled host behind a certificate.
-fn host_of(engine: &Engine, peer: Peer) -> Result<HostId, Problem> {
-    let known = peer.0.and_then(|certificate| engine.state().certificates.get(&certificate).copied());
+pub(crate) fn host_of(engine: &Engine, peer: Peer) -> Result<HostId, Problem> {
+    let find = || peer.0.and_then(|certificate| engine.state().certificates.get(&certificate).copied());
+    let known = find().or_else(|| {
+        // Another replica may have let it in a moment ago.
+        let follows = engine.store.is_shared() && peer.0.is_some();
+        follows.then(|| engine.follow_once().ok()).flatten().and_then(|()| find())
+    });
     let hint = "enrol this host with a token of this server";
     known.ok_or_else(|| Problem::new(StatusCode::FORBIDDEN, "no-certificate", "no certificate of an enrolled host", hint))
 }
@@ -83,6 +93,10 @@ pub(crate) fn admit(engine: &Engine, enrol: &Enrol) -> Result<Enrolled, Error> {
 }
 
 async fn check_in(Held(engine): Shared, Extension(peer): Extension<Peer>, Json(report): Json<CheckIn>) -> Answer<Response> {
+    if engine.is_cut_off() {
+        let what = "this replica cannot reach the log";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "cut-off", what, "another replica takes this"));
+    }
     let host = host_of(&engine, peer)?;
     bounded(&engine, host, 0)?;
     if let Err(refusal) = dispatch::same_time(report.clock, engine.clock.now()) {
@@ -101,11 +115,12 @@ async fn check_in(Held(engine): Shared, Extension(peer): Extension<Peer>, Json(r
 /// Takes a check-in: what it reports is stored before it is acknowledged; the same one again changes nothing.
 pub(crate) fn take_check_in(engine: &Engine, host: HostId, report: &CheckIn) -> Result<CheckInAnswer, Error> {
     let now = engine.clock.now();
+    engine.catch_up_with(report.checkpoint.as_deref())?;
+    epoch::not_older(&engine.state(), report.epoch)?;
+    engine.is_one_machine(host, report)?;
     let (acknowledged, inventory) = engine.state().hosts.get(&host).map_or((0, None), |known| (known.acknowledged, known.inventory));
     let packages = if inventory == Some(report.inventory) { None } else { inventory_of(engine, report)? };
-    for one in report.reports.iter().filter(|one| one.number > acknowledged) {
-        check_report(engine, &engine.state(), one)?;
-    }
+    let report = &*with_reports(engine, report, acknowledged)?;
     let state = engine.commit(&host.to_string(), |state, _| Ok(decide::check_in(state, host, report, packages)?))?;
     let state = match engine.renew(&state, host, report.seen, now) {
         Ok(again) if again.is_empty() => state,
@@ -129,6 +144,7 @@ pub(crate) fn take_check_in(engine: &Engine, host: HostId, report: &CheckIn) -> 
         checkpoint: Some(checkpoint),
         consistency,
         stopped: state.stopped.is_some(),
+        epoch: epoch::to_tell(&state, report.epoch, engine.clock_fault().is_some()),
     })
 }
 
@@ -144,11 +160,33 @@ fn inventory_of(engine: &Engine, report: &CheckIn) -> Result<Option<u32>, Error>
     Ok(Some(u32::try_from(inventory.packages.len()).unwrap_or(u32::MAX)))
 }
 
+/// The check-in with its reports as they are taken.
+fn with_reports<'a>(engine: &Engine, report: &'a CheckIn, acknowledged: u64) -> Result<Cow<'a, CheckIn>, Error> {
+    if report.reports.is_empty() {
+        return Ok(Cow::Borrowed(report));
+    }
+    let state = engine.state();
+    let taken = |one: &Report| if one.number > acknowledged { checked(engine, &state, one) } else { Ok(one.clone()) };
+    let reports = report.reports.iter().map(taken).collect::<Result<_, _>>()?;
+    Ok(Cow::Owned(CheckIn { reports, ..report.clone() }))
+}
+
+/// The report as it is taken. What the store lost when it was restored, its host has no more either: such a report says so instead.
+fn checked(engine: &Engine, state: &State, report: &Report) -> Result<Report, Error> {
+    match check_report(engine, state, report) {
+        Err(Error::Refused(refusal)) if refusal.code == BLOB_MISSING && state.epoch.is_some() => {
+            let why = format!("{}; it was lost when the server was restored from a backup: ask this host again", refusal.what);
+            Ok(Report { outcome: Outcome::Failed { why }, ..report.clone() })
+        }
+        checked => checked.map(|()| report.clone()),
+    }
+}
+
 /// A report may only speak of blobs that are here and that say the same.
 fn check_report(engine: &Engine, state: &State, report: &Report) -> Result<(), Error> {
     let stored = |digest: &Digest, kind: &str| match engine.store.blob_info(digest)? {
         Some((found, _)) if found == kind => Ok(()),
-        _ => refuse("blob-missing", format!("report {} names a {kind} that was not sent", report.number), "send the blob first"),
+        _ => refuse(BLOB_MISSING, format!("report {} names a {kind} that was not sent", report.number), "send the blob first"),
     };
     match &report.outcome {
         Outcome::Resolved { resolution, base } => {
@@ -158,6 +196,10 @@ fn check_report(engine: &Engine, state: &State, report: &Report) -> Result<(), E
         }
         Outcome::Rehearsed { rehearsal, verdict, .. } => {
             stored(rehearsal, kind::REHEARSAL)?;
+            // What a lost log ordered decides nothing here.
+            if report.directive.is_some_and(|id| !state.directives.contains_key(&id)) && state.epoch.is_some() {
+                return Ok(());
+            }
             let found: Rehearsal = engine.get(*rehearsal)?;
             let cohort = report.directive.and_then(|id| state.directives.get(&id)).and_then(|issued| issued.cohort);
             let wanted: Option<fother_core::plan::Cohort> = cohort.map(|cohort| engine.get(cohort)).transpose()?;

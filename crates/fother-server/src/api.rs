@@ -87,6 +87,9 @@ pub(crate) fn router(engine: Arc<Engine>) -> Router {
         .route("/api/v1/stop", post(stop))
         .route("/api/v1/resume", post(resume))
         .route("/api/v1/hosts/{id}/retire", post(retire))
+        .route("/api/v1/hosts/{id}/revoke", post(revoke))
+        .route("/api/v1/locks", post(register_lock))
+        .route("/api/v1/locks/{client}/{verb}", post(end_lock))
         .route("/api/v1/affected", get(affected))
         .route("/api/v1/vulnerabilities", get(vulnerabilities))
         .route("/api/v1/log", get(log))
@@ -405,6 +408,49 @@ async fn resume(Held(engine): Shared, Extension(caller): Extension<Caller>) -> D
 async fn retire(Held(engine): Shared, Extension(caller): Extension<Caller>, Path(id): Path<String>) -> Data {
     let host: HostId = parsed(&id)?;
     run(move || engine.retire(&caller.actor(), host)).await
+}
+
+async fn revoke(
+    Held(engine): Shared,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+    Json(Because { reason }): Json<Because>,
+) -> Data {
+    let host: HostId = parsed(&id)?;
+    run(move || engine.revoke(&caller.actor(), host, &reason)).await
+}
+
+/// A host that others patch and that asks for reboot locks.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LockClient {
+    client: String,
+    name: String,
+    labels: Labels,
+}
+
+async fn register_lock(Held(engine): Shared, Extension(caller): Extension<Caller>, Json(new): Json<LockClient>) -> Data {
+    run(move || engine.register_lock(&caller.actor(), &new.client, &new.name, &new.labels)).await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Because {
+    reason: String,
+}
+
+async fn end_lock(
+    Held(engine): Shared,
+    Extension(caller): Extension<Caller>,
+    Path((client, verb)): Path<(String, String)>,
+    Json(Because { reason }): Json<Because>,
+) -> Data {
+    let forget = match verb.as_str() {
+        "release" => false,
+        "forget" => true,
+        _ => return Err(Problem::new(StatusCode::NOT_FOUND, "verb", "a lock is released or its client forgotten", "")),
+    };
+    run(move || engine.end_lock(&caller.actor(), &client, &reason, forget)).await
 }
 
 #[derive(Deserialize)]

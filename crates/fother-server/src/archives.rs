@@ -177,7 +177,7 @@ impl Engine {
                     let (inrelease, date) = (snapshot.inrelease, snapshot.release.date);
                     let same = known.is_some_and(|known| known.inrelease == Some(inrelease) && known.refused.is_none());
                     let event = Data::ArchiveUpdated { archive: name.clone(), inrelease, date };
-                    self.commit(actor, |_, _| Ok(if same { Vec::new() } else { vec![event] }))?;
+                    self.commit(actor, |_, _| Ok(if same { Vec::new() } else { vec![event.clone()] }))?;
                     let packages = self.archives.count(&snapshot);
                     updated.archives.push(UpdatedArchive { name: name.clone(), suite: archive.suite.clone(), date, packages });
                 }

@@ -93,7 +93,7 @@ impl Engine {
         let secret = secret.iter().map(|byte| format!("{byte:02x}")).collect();
         let token = Token { secret, ca: self.identity.ca_fingerprint() };
         let (ms, random) = self.fresh()?;
-        self.commit(actor, |_, now| Ok(vec![decide::create_token(TokenId::new(ms, random), token.hash(), labels, now)]))?;
+        self.commit(actor, |_, now| Ok(vec![decide::create_token(TokenId::new(ms, random), token.hash(), labels.clone(), now)]))?;
         Ok(token.text())
     }
 
@@ -145,7 +145,7 @@ impl Engine {
         let planned = self.planned(group, excluded, emergency, &answers)?;
         let digest = self.store_plan(&planned)?;
         let created = decide::create_plan(&planned, digest)?;
-        self.commit(actor, |state, _| Ok(if state.plans.contains_key(&digest) { Vec::new() } else { created }))?;
+        self.commit(actor, |state, _| Ok(if state.plans.contains_key(&digest) { Vec::new() } else { created.clone() }))?;
         let cohorts = planned.cohorts.into_keys().collect();
         Ok(Made { plan: digest, cohorts, up_to_date: planned.up_to_date, unknown: planned.unknown, observing: answers.observing })
     }
@@ -300,7 +300,7 @@ impl Engine {
     pub(crate) fn reject(&self, actor: &str, change: ChangeId, reason: &str) -> Result<(), Error> {
         let reason = fother_core::text::printable(reason, 500);
         self.commit(actor, |state, _| match state.changes.get(&change).map(Change::status) {
-            Some(Status::Open | Status::Approved) => Ok(vec![Data::ChangeRejected { change, reason }]),
+            Some(Status::Open | Status::Approved) => Ok(vec![Data::ChangeRejected { change, reason: reason.clone() }]),
             Some(other) => refuse("closed", format!("{change} is {other:?}"), "nothing is left to reject"),
             None => refuse("unknown-change", format!("there is no change {change}"), "see `fother change ls`"),
         })
@@ -349,13 +349,13 @@ impl Engine {
     /// Leaves a host out that has not begun.
     pub(crate) fn skip(&self, actor: &str, rollout: RolloutId, host: HostId, reason: &str) -> Result<(), Error> {
         let reason = fother_core::text::printable(reason, 500);
-        self.commit(actor, |state, _| Ok(vec![decide::skip(state, rollout, host, reason)?])).map(drop)
+        self.commit(actor, |state, _| Ok(vec![decide::skip(state, rollout, host, reason.clone())?])).map(drop)
     }
 
     /// Stops every transaction that has not begun, everywhere; without a reason they may begin again.
     pub(crate) fn stop_all(&self, actor: &str, reason: Option<&str>) -> Result<(), Error> {
         let reason = reason.map(|reason| fother_core::text::printable(reason, 500));
-        self.commit(actor, |state, _| Ok(decide::stop_all(state, reason))).map(drop)
+        self.commit(actor, |state, _| Ok(decide::stop_all(state, reason.clone()))).map(drop)
     }
 
     /// Undoes a rollout, host by host within its budget; one that still runs starts no further host.

@@ -6,6 +6,7 @@ use crate::{
     fleet::Fleet,
     heard::Heard,
     identity::{Identity, LOG_ORIGIN},
+    replica::{Fence, Replica},
     sole::{self, Sole},
     witnesses::Witnesses,
 };
@@ -14,23 +15,27 @@ use fother_core::{
     approval::Trust,
     checkpoint::{self, Checkpoint},
     event::{self, Data, Event},
+    id::HostId,
+    identity::Sessions,
     inventory::Closes,
     merkle,
     policy::Policy,
     state::State,
 };
-use fother_store::{LOG_LEASE, Store};
+use fother_store::{LOG_LEASE, Place, Store};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     time::Duration,
 };
 use tokio::sync::watch;
 
 /// Events that are read at once when the log is folded.
-const READ_EVENTS: usize = 1_000;
+const READ_EVENTS: usize = 500;
 /// Reads that may be ahead of the fold.
-const READ_AHEAD: usize = 16;
+const READ_AHEAD: usize = 4;
+/// How often a decision is taken anew because another replica appended first.
+const DECISIONS_MAX: usize = 50;
 /// Life of the log's lease; only a label on it, since one server restarts under its own name.
 const LEASE_LIFE: Duration = Duration::from_secs(60);
 /// Kinds of blob, in one place.
@@ -71,10 +76,18 @@ pub(crate) struct Engine {
     pub(crate) clock: Clock,
     pub(crate) heard: Mutex<Heard>,
     pub(crate) witnesses: Mutex<Witnesses>,
+    /// The runs of each host's agent that were heard of since this server's start.
+    pub(crate) sessions: Mutex<BTreeMap<HostId, Sessions>>,
+    /// Tells which certificates were revoked, as that happens: their connections end.
+    pub(crate) revoked: watch::Sender<BTreeSet<Digest>>,
     /// What packages close, by their digest and the version before: only remembered, read again after a start.
     pub(crate) closes: Mutex<BTreeMap<(Digest, String), Closed>>,
     pub(crate) fleet: Fleet,
-    fence: u64,
+    /// The fence of the log's lease, where this server is alone.
+    fence: Option<u64>,
+    pub(crate) replica: Mutex<Replica>,
+    /// Held by whoever decides: one at a time. The state can be read meanwhile, however long the store takes.
+    turn: Mutex<()>,
     /// Whether another server has taken the log over.
     fenced: watch::Sender<bool>,
     _sole: Sole,
@@ -89,20 +102,35 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Engine {
     /// Opens the store, folds the log, and refuses a log that is shorter than, or different from, its newest checkpoint.
+    #[cfg(test)]
     pub(crate) fn open(
         data_dir: &std::path::Path,
         policy: Policy,
         trust: Trust,
         archives: Box<dyn Archives>,
     ) -> Result<(Arc<Self>, mpsc::Receiver<()>), Error> {
+        Self::open_at(data_dir, &Place::default(), policy, trust, archives)
+    }
+
+    /// As [`Engine::open`], where log or blobs may lie elsewhere.
+    pub(crate) fn open_at(
+        data_dir: &std::path::Path,
+        place: &Place,
+        policy: Policy,
+        trust: Trust,
+        archives: Box<dyn Archives>,
+    ) -> Result<(Arc<Self>, mpsc::Receiver<()>), Error> {
         let clock = Clock::start();
         let started = clock.now();
-        let store = Store::open(data_dir)?;
+        let store = Store::open_at(data_dir, place)?;
         let sole = sole::take(data_dir)?;
         let identity = Identity::open(data_dir, started)?;
-        let fence = store.acquire_lease(LOG_LEASE, "server", started, LEASE_LIFE)?.fence;
+        let alone = !store.is_shared();
+        let fence = alone.then(|| store.acquire_lease(LOG_LEASE, "server", started, LEASE_LIFE)).transpose()?.map(|lease| lease.fence);
+        // Before the log is read: another replica may append meanwhile.
+        let newest = store.latest_checkpoint()?;
         let (state, tree) = fold(&store)?;
-        check(&store, &identity, &tree)?;
+        check(&store, &identity, &tree, newest)?;
         let mut heard = Heard::default();
         heard.begin(store.last_seen()?.into_iter().filter_map(|(host, at)| Some((host.parse().ok()?, at))));
         heard.await_all(state.hosts.keys().copied(), started);
@@ -110,6 +138,8 @@ impl Engine {
         let engine = Self {
             heard: Mutex::new(heard),
             witnesses: Mutex::default(),
+            sessions: Mutex::default(),
+            revoked: watch::Sender::default(),
             fleet: Fleet::default(),
             size: watch::Sender::new(state.size),
             folded: Mutex::new(Folded { state: Arc::new(state), tree, note: String::new() }),
@@ -121,13 +151,21 @@ impl Engine {
             clock,
             closes: Mutex::default(),
             fence,
+            replica: Mutex::new(Replica::new()?),
+            turn: Mutex::new(()),
             fenced: watch::Sender::new(false),
             _sole: sole,
             wake,
         };
+        crate::epoch::begin(&engine)?;
         crate::policies::in_force(&engine)?;
-        let policy = engine.put(kind::POLICY, &*engine.policy())?;
-        engine.commit("server", |_, _| Ok(vec![Data::ServerStarted { version: env!("CARGO_PKG_VERSION").to_owned(), policy }]))?;
+        let (before, policy) = (engine.state().policy, engine.put(kind::POLICY, &*engine.policy())?);
+        engine.commit("server", |state, _| {
+            if state.policy != before {
+                return Err(Error::Input("another policy came into force while this server started; start it again".to_owned()));
+            }
+            Ok(vec![Data::ServerStarted { version: env!("CARGO_PKG_VERSION").to_owned(), policy }])
+        })?;
         Ok((Arc::new(engine), woken))
     }
 
@@ -172,46 +210,93 @@ impl Engine {
         let _ = self.fenced.subscribe().wait_for(|fenced| *fenced).await;
     }
 
-    /// Decides and stores under one lock; nothing is folded, and the state is as before, where anything fails.
+    /// Decides and stores, one at a time; nothing is folded, and the state is as before, where anything fails. Where another replica
+    /// appended first, its events are folded and it is decided again.
     pub(crate) fn commit(
         &self,
         actor: &str,
-        decide: impl FnOnce(&State, Timestamp) -> Result<Vec<Data>, Error>,
+        decide: impl FnMut(&State, Timestamp) -> Result<Vec<Data>, Error>,
     ) -> Result<Arc<State>, Error> {
-        let mut folded = lock(&self.folded);
-        let at = self.clock.now().max(folded.state.head);
-        let data = decide(&folded.state, at)?;
-        if data.is_empty() {
-            return Ok(Arc::clone(&folded.state));
+        self.commit_under(&Fence::default(), actor, decide)
+    }
+
+    /// As [`Engine::commit`], under the lease of some work: refused once that has moved on.
+    pub(crate) fn commit_under(
+        &self,
+        fence: &Fence,
+        actor: &str,
+        mut decide: impl FnMut(&State, Timestamp) -> Result<Vec<Data>, Error>,
+    ) -> Result<Arc<State>, Error> {
+        let _turn = lock(&self.turn);
+        let mut refused = false;
+        for _ in 0..DECISIONS_MAX {
+            let state = self.state();
+            let at = self.clock.now().max(state.head);
+            let data = match decide(&state, at) {
+                // What is refused may be known to another replica already: looked at once.
+                Err(_) if self.store.is_shared() && !refused && self.catch_up()? => {
+                    refused = true;
+                    continue;
+                }
+                data => data?,
+            };
+            if data.is_empty() {
+                return Ok(state);
+            }
+            match self.append(fence, actor, &state, at, data) {
+                Err(Error::Append(fother_store::AppendError::HeadMoved { .. })) if self.store.is_shared() => self.catch_up()?,
+                Err(error) => return Err(error),
+                Ok(()) => return Ok(self.state()),
+            };
         }
-        let first = folded.state.size;
+        Err(Error::Busy)
+    }
+
+    fn append(&self, fence: &Fence, actor: &str, state: &State, at: Timestamp, data: Vec<Data>) -> Result<(), Error> {
+        let first = state.size;
         let events: Vec<Event> =
             (first..).zip(data).map(|(seq, data)| Event { v: event::VERSION, seq, at, actor: actor.to_owned(), data }).collect();
         let bytes = events.iter().map(Event::bytes).collect::<Result<Vec<_>, _>>()?;
-        if let Err(error) = self.store.append(&bytes, first, self.fence) {
-            if matches!(error, fother_store::AppendError::Fenced { .. }) {
-                self.fenced.send_replace(true);
+        let alone = self.fence.map(|fence| (LOG_LEASE, fence));
+        let fences: Vec<(&str, u64)> = alone.into_iter().chain(fence.0.as_ref().map(|(work, fence)| (work.as_str(), *fence))).collect();
+        if let Err(error) = self.store.append_under(&bytes, first, &fences) {
+            if let fother_store::AppendError::Fenced { lease, .. } = &error {
+                match &fence.0 {
+                    Some((work, _)) if work == lease => self.give_up(work),
+                    _ => drop(self.fenced.send_replace(true)),
+                }
             }
             return Err(error.into());
         }
-        let before = folded.state.policy;
-        let state = Arc::make_mut(&mut folded.state);
-        events.iter().for_each(|event| state.fold(event));
-        bytes.iter().for_each(|bytes| folded.tree.append(merkle::leaf_hash(bytes)));
-        if let Some(policy) = folded.state.policy.filter(|now| before.is_some_and(|before| before != *now)) {
-            self.set_policy(self.get(policy)?);
-        }
-        self.publish(&mut folded)?;
-        let _ = self.wake.try_send(());
-        Ok(Arc::clone(&folded.state))
+        self.take_in(events.into_iter().zip(&bytes).map(|(event, bytes)| (event, merkle::leaf_hash(bytes))).collect())?;
+        let (size, note) = self.newest_checkpoint();
+        Ok(self.store.put_checkpoint(size, &note)?)
     }
 
-    fn publish(&self, folded: &mut Folded) -> Result<(), Error> {
+    /// Folds what is in the log, and signs a checkpoint over it.
+    pub(crate) fn take_in(&self, events: Vec<(Event, Digest)>) -> Result<(), Error> {
+        let mut folded = lock(&self.folded);
+        let before = folded.state.policy;
+        let state = Arc::make_mut(&mut folded.state);
+        events.iter().for_each(|(event, _)| state.fold(event));
+        events.iter().for_each(|(_, leaf)| folded.tree.append(*leaf));
+        let policy = folded.state.policy.filter(|now| before.is_some_and(|before| before != *now));
         let checkpoint = Checkpoint { origin: LOG_ORIGIN.to_owned(), size: folded.tree.size(), root: folded.tree.root() };
         folded.note = checkpoint.sign(self.identity.log())?.to_string();
         lock(&self.witnesses).published(checkpoint.size, checkpoint.root);
+        drop(folded);
+        if let Some(policy) = policy {
+            self.set_policy(self.get(policy)?);
+        }
         self.size.send_replace(checkpoint.size);
-        Ok(self.store.put_checkpoint(checkpoint.size, &folded.note)?)
+        let _ = self.wake.try_send(());
+        Ok(())
+    }
+
+    /// Takes in what other replicas appended, once.
+    pub(crate) fn follow_once(&self) -> Result<(), Error> {
+        let _turn = lock(&self.turn);
+        self.catch_up().map(drop)
     }
 
     /// Stores a value in canonical form.
@@ -284,11 +369,11 @@ fn fold(store: &Store) -> Result<(State, merkle::Tree), Error> {
     })
 }
 
-fn check(store: &Store, identity: &Identity, tree: &merkle::Tree) -> Result<(), Error> {
+fn check(store: &Store, identity: &Identity, tree: &merkle::Tree, newest: Option<(u64, String)>) -> Result<(), Error> {
     if store.root(tree.size())? != tree.root() {
         return Err(Error::Damaged("the events do not match their tree".to_owned()));
     }
-    let Some((size, note)) = store.latest_checkpoint()? else { return Ok(()) };
+    let Some((size, note)) = newest else { return Ok(()) };
     let signed = checkpoint::open(&note, &identity.log_verifier()?)?;
     if signed.size != size || size > tree.size() {
         return Err(Error::Damaged(format!("a checkpoint says {} events, the log has {}", signed.size, tree.size())));

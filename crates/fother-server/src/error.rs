@@ -26,6 +26,9 @@ pub enum Error {
         /// Which.
         holder: String,
     },
+    /// Other replicas appended first, again and again.
+    #[error("other replicas were faster again and again; try again")]
+    Busy,
     /// The log's lease is another's.
     #[error(transparent)]
     Lease(#[from] fother_store::LeaseError),

@@ -104,7 +104,7 @@ impl Asked<'_> {
             }
         }
         let cohorts = self.cohorts(&[id], None)?;
-        let told = json!({"id": id, "hostname": host.hostname, "labels": host.labels, "observe": host.observe, "lost": host.lost,
+        let told = json!({"id": id, "hostname": host.hostname, "labels": *host.labels, "observe": host.observe, "lost": host.lost,
             "packages": host.packages, "distribution": distribution, "findings": findings});
         Ok(json!({"kind": "host", "host": told, "queue": queue, "cohorts": cohorts}))
     }

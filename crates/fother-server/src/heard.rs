@@ -62,6 +62,20 @@ impl Heard {
         self.unsaved.insert(host);
     }
 
+    /// Other replicas have heard of these.
+    pub(crate) fn learn(&mut self, heard: impl Iterator<Item = (HostId, Timestamp)>) {
+        for (host, at) in heard {
+            let known = self.hosts.entry(host).or_default();
+            if at > known.since {
+                let waited = self.order.remove(&(known.since, host));
+                (known.at, known.since) = (known.at.max(at), at);
+                if waited {
+                    self.order.insert((at, host));
+                }
+            }
+        }
+    }
+
     /// When each host was heard of last.
     pub(crate) fn times(&self) -> BTreeMap<HostId, Timestamp> {
         self.hosts.iter().map(|(host, heard)| (*host, heard.at)).collect()

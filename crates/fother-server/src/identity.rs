@@ -33,6 +33,9 @@ const BACKDATED: Duration = Duration::from_secs(3600);
 /// Largest certificate request, in bytes.
 const CSR_BYTES_MAX: usize = 16 << 10;
 
+/// Every file below `data_dir/keys`.
+const KEY_FILES: [&str; 5] = ["ca.crt", "ca.key", "tls.key", "directive.key", "log.key"];
+
 /// `length` random bytes.
 pub(crate) fn random<const N: usize>() -> Result<[u8; N], Error> {
     let mut bytes = [0; N];
@@ -69,6 +72,34 @@ impl Identity {
         let issuer = Issuer::from_ca_cert_pem(&ca_pem, KeyPair::from_pem(&read("ca.key")?).map_err(bad)?).map_err(bad)?;
         let tls_key = KeyPair::from_pem(&read("tls.key")?).map_err(bad)?;
         Ok(Self { ca_pem, ca_der, issuer, tls_key, directive: signing(&read("directive.key")?)?, log: signing(&read("log.key")?)? })
+    }
+
+    /// Reads the keys below `data_dir/keys`, which must be there.
+    ///
+    /// # Errors
+    /// Where they are not, or a file is missing or unreadable.
+    pub fn open_existing(data_dir: &Path) -> Result<Self, Error> {
+        let dir = data_dir.join("keys");
+        fs::metadata(&dir).map_err(Error::io("read", &dir))?;
+        Self::open(data_dir, Timestamp(0))
+    }
+
+    /// Copies the keys of one data directory into another, all of them or none; nothing is done where the same are there.
+    ///
+    /// # Errors
+    /// Where there are none, other ones are there already, or the file system refuses.
+    pub fn copy(from_data_dir: &Path, to_data_dir: &Path) -> Result<(), Error> {
+        let (from, to) = (from_data_dir.join("keys"), to_data_dir.join("keys"));
+        let mut keys = Vec::new();
+        for name in KEY_FILES {
+            let path = from.join(name);
+            keys.push((name, fs::read_to_string(&path).map_err(Error::io("read", &path))?));
+        }
+        if !to.exists() {
+            return write(to_data_dir, &to, &keys);
+        }
+        let same = keys.iter().all(|(name, text)| fs::read_to_string(to.join(name)).is_ok_and(|there| there == *text));
+        if same { Ok(()) } else { Err(Error::Identity(format!("{} holds other keys than {}", to.display(), from.display()))) }
     }
 
     /// The CA certificate, PEM.
@@ -166,24 +197,25 @@ fn signing(text: &str) -> Result<SigningKey, Error> {
 }
 
 fn create(data_dir: &Path, dir: &Path, now: Timestamp) -> Result<(), Error> {
-    let fresh = data_dir.join("keys.new");
-    if fresh.exists() {
-        fs::remove_dir_all(&fresh).map_err(Error::io("remove", &fresh))?;
-    }
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&fresh).map_err(Error::io("create", &fresh))?;
     let ca_key = KeyPair::generate().map_err(bad)?;
     let mut ca = params("Fother CA", CA_LIFE, now, Vec::new())?;
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     ca.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     let certificate = ca.self_signed(&ca_key).map_err(bad)?;
     let hex = |bytes: [u8; 32]| Digest(bytes).hex();
-    for (name, text) in [
-        ("ca.crt", certificate.pem()),
-        ("ca.key", ca_key.serialize_pem()),
-        ("tls.key", KeyPair::generate().map_err(bad)?.serialize_pem()),
-        ("directive.key", hex(random()?)),
-        ("log.key", hex(random()?)),
-    ] {
+    let texts =
+        [certificate.pem(), ca_key.serialize_pem(), KeyPair::generate().map_err(bad)?.serialize_pem(), hex(random()?), hex(random()?)];
+    write(data_dir, dir, &KEY_FILES.into_iter().zip(texts).collect::<Vec<_>>())
+}
+
+/// Writes the keys into `dir` below `data_dir`, all of them or none.
+fn write(data_dir: &Path, dir: &Path, keys: &[(&str, String)]) -> Result<(), Error> {
+    let fresh = data_dir.join("keys.new");
+    if fresh.exists() {
+        fs::remove_dir_all(&fresh).map_err(Error::io("remove", &fresh))?;
+    }
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(&fresh).map_err(Error::io("create", &fresh))?;
+    for (name, text) in keys {
         let path = fresh.join(name);
         let file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all())).map_err(Error::io("write", &path))?;

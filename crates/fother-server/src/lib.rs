@@ -10,12 +10,15 @@ mod baselines;
 mod clock;
 mod commands;
 mod engine;
+mod epoch;
 mod error;
 mod explain;
 mod fleet;
+mod fleetlock;
 mod forecasts;
 mod heard;
 mod hook;
+mod identities;
 mod identity;
 mod orders;
 mod page;
@@ -23,6 +26,7 @@ mod policies;
 mod problem;
 mod ranking;
 mod reconcile;
+mod replica;
 mod schedules;
 mod serve;
 mod sole;
@@ -33,6 +37,7 @@ mod witnesses;
 
 pub use archives::{Archives, Mirrors, PackageError, RefusedArchive, Updated, UpdatedArchive};
 pub use commands::{Asked, Draft, Made, Submit};
+pub use epoch::restored;
 pub use error::Error;
 pub use forecasts::{Simulate, Simulated};
 pub use fother_core::dispatch::JUMP_MAX;
@@ -45,6 +50,7 @@ pub use standings::StandingView;
 
 use engine::Engine;
 use fother_core::{approval::Trust, policy::Policy};
+use fother_store::Place;
 use std::{
     future::Future,
     net::TcpListener,
@@ -56,13 +62,18 @@ use std::{
     },
 };
 
+/// Most connections that wait to be accepted at a door; the kernel may allow fewer.
+const WAITING_MAX: i32 = 4_096;
+
 /// Name of the socket below the run directory.
 pub const SOCKET: &str = "server.sock";
 
 /// How a server is set up.
 pub struct ServerOptions {
-    /// Log, blobs and keys; made with mode 0700.
+    /// Keys, and the store unless it lies elsewhere; made with mode 0700.
     pub data_dir: PathBuf,
+    /// Where log and blobs lie.
+    pub place: Place,
     /// Where the socket [`SOCKET`] is made.
     pub run_dir: PathBuf,
     /// Archive files, by hash.
@@ -81,6 +92,8 @@ pub struct ServerOptions {
     pub hooks: PathBuf,
     /// The status page; loopback only.
     pub web_listener: Option<TcpListener>,
+    /// Reboot locks for hosts that others patch: TLS with this server's own certificate, but plain HTTP on a loopback address.
+    pub lock_listener: Option<TcpListener>,
 }
 
 /// Serves until `shutdown` is ready.
@@ -103,7 +116,7 @@ pub fn run_with(options: ServerOptions, archives: Box<dyn Archives>, shutdown: i
             return Err(Error::Input(format!("the status page would be open to others on {address}; give it a loopback address")));
         }
     }
-    let (engine, woken) = Engine::open(&options.data_dir, options.policy, options.approvers, archives)?;
+    let (engine, woken) = Engine::open_at(&options.data_dir, &options.place, options.policy, options.approvers, archives)?;
     engine.fleet.advisories_at(&options.advisories);
     let stop = Arc::new(AtomicBool::new(false));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
@@ -112,6 +125,10 @@ pub fn run_with(options: ServerOptions, archives: Box<dyn Archives>, shutdown: i
         let (engine, stop) = (Arc::clone(&engine), Arc::clone(&stop));
         std::thread::spawn(move || reconcile::run(&engine, &woken, &stop))
     };
+    let follower = engine.store.is_shared().then(|| {
+        let (engine, stop) = (Arc::clone(&engine), Arc::clone(&stop));
+        std::thread::spawn(move || replica::follow(&engine, &stop))
+    });
     let scheduler = {
         let (engine, stop, hooks) = (Arc::clone(&engine), Arc::clone(&stop), options.hooks);
         std::thread::spawn(move || schedules::run(&engine, &hooks, &stop))
@@ -126,6 +143,11 @@ pub fn run_with(options: ServerOptions, archives: Box<dyn Archives>, shutdown: i
         if let Some(web) = options.web_listener {
             tokio::spawn(serve::web(Arc::clone(&engine), listener(web)?));
         }
+        if let Some(locks) = options.lock_listener {
+            let address = locks.local_addr().map_err(Error::io("read the address of", Path::new("the door for reboot locks")))?;
+            let tls = if address.ip().is_loopback() { None } else { Some(serve::tls_without_clients(&engine, &options.agent_names)?) };
+            tokio::spawn(serve::locks(Arc::clone(&engine), listener(locks)?, tls));
+        }
         tracing::info!(events = engine.state().size, "the server is up");
         tokio::select! {
             () = shutdown => Ok(()),
@@ -135,6 +157,8 @@ pub fn run_with(options: ServerOptions, archives: Box<dyn Archives>, shutdown: i
     stop.store(true, Ordering::Relaxed);
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     let _ = reconciler.join();
+    let _ = follower.map(std::thread::JoinHandle::join);
+    engine.give_all_up();
     let _ = scheduler.join();
     let _ = std::fs::remove_file(options.run_dir.join(SOCKET));
     served
@@ -159,6 +183,8 @@ async fn keep_fleet(engine: Arc<Engine>) {
 
 fn listener(listener: TcpListener) -> Result<tokio::net::TcpListener, Error> {
     let name = Path::new("a listener");
+    // A whole fleet may come back at once: what is not accepted yet waits in line instead of trying again.
+    rustix::net::listen(&listener, WAITING_MAX).map_err(|error| Error::io("set up", name)(error.into()))?;
     listener.set_nonblocking(true).map_err(Error::io("set up", name))?;
     tokio::net::TcpListener::from_std(listener).map_err(Error::io("use", name))
 }

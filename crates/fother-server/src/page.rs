@@ -94,7 +94,7 @@ pub(crate) fn document(state: &State, heard: &BTreeMap<fother_core::id::HostId, 
                     @for (id, host) in state.hosts.iter().take(ROWS_MAX) {
                         tr title=(id) {
                             td { (printable(&host.hostname, 64)) }
-                            td { @for (name, value) in &host.labels { code { (printable(name, 32)) "=" (printable(value, 32)) } " " } }
+                            td { @for (name, value) in &*host.labels { code { (printable(name, 32)) "=" (printable(value, 32)) } " " } }
                             td class=[bad(host).then_some("bad")] { (word(host)) }
                             td { (host.packages) }
                             td { @match heard.get(id) { Some(at) => { (now.since(*at).as_secs()) " s ago" } None => { span class="dim" { "never" } } } }

@@ -3,6 +3,7 @@
 use crate::{
     Error,
     engine::{Engine, lock},
+    replica::Fence,
 };
 use fother_core::{
     decide, dispatch,
@@ -26,6 +27,9 @@ pub const ROUND: Duration = Duration::from_millis(250);
 const STEPS_MAX: usize = 64;
 /// Most hosts that one append says are lost.
 const LOST_MAX: usize = 500;
+
+/// The lease on what is done for the whole fleet.
+const FLEET_WORK: &str = "work/fleet";
 
 /// Works until `stop` is set or the engine is gone.
 pub(crate) fn run(engine: &Arc<Engine>, woken: &Receiver<()>, stop: &AtomicBool) {
@@ -55,14 +59,21 @@ pub(crate) fn run(engine: &Arc<Engine>, woken: &Receiver<()>, stop: &AtomicBool)
 pub(crate) fn round(engine: &Engine) -> Result<(), Error> {
     engine.save_heard()?;
     engine.save_cosignatures()?;
-    lose(engine)?;
-    expire(engine)?;
+    if let Some(fence) = engine.holds(FLEET_WORK)? {
+        lose(engine, &fence)?;
+        expire(engine, &fence)?;
+    }
     let running: Vec<RolloutId> = running(&engine.state());
     for rollout in running {
+        let work = format!("work/{rollout}");
+        let Some(fence) = engine.holds(&work)? else { continue };
         for _ in 0..STEPS_MAX {
-            if !advance(engine, rollout)? {
+            if !advance(engine, rollout, &fence)? {
                 break;
             }
+        }
+        if engine.state().rollouts.get(&rollout).is_none_or(|rollout| rollout.ended.is_some()) {
+            engine.give_up(&work);
         }
     }
     Ok(())
@@ -74,9 +85,9 @@ fn running(state: &State) -> Vec<RolloutId> {
 }
 
 /// Takes the next actions of a rollout, decided and stored under one lock; false where there is nothing to do.
-fn advance(engine: &Engine, id: RolloutId) -> Result<bool, Error> {
+fn advance(engine: &Engine, id: RolloutId, fence: &Fence) -> Result<bool, Error> {
     let before = engine.state().size;
-    let state = engine.commit("server", |state, now| {
+    let state = engine.commit_under(fence, "server", |state, now| {
         let Some(rollout) = state.rollouts.get(&id) else { return Ok(Vec::new()) };
         let fresh = || engine.fresh().map(|(ms, random)| TransactionId::new(ms, random));
         let actions = rollout.step(&state.around(rollout), now);
@@ -89,22 +100,29 @@ fn advance(engine: &Engine, id: RolloutId) -> Result<bool, Error> {
 }
 
 /// Says which exceptions have ended.
-fn expire(engine: &Engine) -> Result<(), Error> {
+fn expire(engine: &Engine, fence: &Fence) -> Result<(), Error> {
     let (policy, now) = (engine.policy(), engine.clock.now());
     if decide::expire_exceptions(&engine.state(), &policy, now).is_empty() {
         return Ok(());
     }
-    engine.commit("server", |state, now| Ok(decide::expire_exceptions(state, &policy, now))).map(drop)
+    engine.commit_under(fence, "server", |state, now| Ok(decide::expire_exceptions(state, &policy, now))).map(drop)
 }
 
 /// Says which hosts have not been heard of for [`dispatch::lost_after`], counted from this server's start at the earliest.
-fn lose(engine: &Engine) -> Result<(), Error> {
+fn lose(engine: &Engine, fence: &Fence) -> Result<(), Error> {
     let (state, now) = (engine.state(), engine.clock.now());
     let gone = |host: &HostId| state.hosts.get(host).is_none_or(|host| host.lost || host.retired);
-    let silent = lock(&engine.heard).silent(now, dispatch::lost_after(state.hosts.len()), gone);
+    let after = dispatch::lost_after(state.hosts.len());
+    let mut silent = lock(&engine.heard).silent(now, after, gone);
+    if !silent.is_empty() && engine.store.is_shared() {
+        engine.hear_of_others()?;
+        silent = lock(&engine.heard).silent(now, after, gone);
+    }
     for some in silent.chunks(LOST_MAX) {
         let lost = |host: HostId| Data::HostLost { host };
-        engine.commit("server", |state, _| Ok(dispatch::late(state, some.iter().copied(), now).into_iter().map(lost).collect()))?;
+        engine.commit_under(fence, "server", |state, _| {
+            Ok(dispatch::late(state, some.iter().copied(), now).into_iter().map(lost).collect())
+        })?;
     }
     Ok(())
 }

@@ -36,6 +36,8 @@ use std::{
 
 /// Who acts for a schedule: this and its name.
 pub(crate) const ACTOR: &str = "schedule:";
+/// The lease of this work, where several replicas share it.
+const WORK: &str = "schedules";
 /// Wait between two rounds.
 const ROUND: Duration = Duration::from_millis(500);
 /// Steps of one schedule in one round: a bound, not a wish.
@@ -70,6 +72,10 @@ pub(crate) fn run(engine: &Arc<Engine>, hooks: &Path, stop: &AtomicBool) {
 pub(crate) fn round(engine: &Engine, hooks: &Path, memory: &mut Memory) {
     let policy = engine.policy();
     if policy.schedule.is_empty() && memory.none {
+        return;
+    }
+    // One replica does it; a step that two would take is still taken once.
+    if !matches!(engine.holds(WORK), Ok(Some(_))) {
         return;
     }
     let state = engine.state();
@@ -129,7 +135,7 @@ impl Engine {
                     Ok(vec![Data::ChangeCovered { change, plan, standing, schedule, occurrence }])
                 }),
                 Judged::Waits(why) => self.still(name, &step, |_, _| {
-                    Ok(vec![Data::ScheduleWaits { schedule: name.to_owned(), occurrence: run.occurrence, why }])
+                    Ok(vec![Data::ScheduleWaits { schedule: name.to_owned(), occurrence: run.occurrence, why: why.clone() }])
                 }),
             },
             (Step::Lead(change), Some(run)) => self.lead(name, run, &step, *change, hooks, memory),
@@ -141,10 +147,11 @@ impl Engine {
         &self,
         name: &str,
         step: &Step,
-        events: impl FnOnce(&State, Timestamp) -> Result<Vec<Data>, Error>,
+        events: impl Fn(&State, Timestamp) -> Result<Vec<Data>, Error>,
     ) -> Result<bool, Error> {
         let mut took = false;
         self.commit(&format!("{ACTOR}{name}"), |state, now| {
+            took = false;
             if schedule::step(&self.policy(), state, name, now) != *step {
                 return Ok(Vec::new());
             }
@@ -155,7 +162,9 @@ impl Engine {
     }
 
     fn end(&self, name: &str, run: &Run, step: &Step, end: End) -> Result<bool, Error> {
-        self.still(name, step, |_, _| Ok(vec![Data::ScheduleEnded { schedule: name.to_owned(), occurrence: run.occurrence, end }]))
+        self.still(name, step, |_, _| {
+            Ok(vec![Data::ScheduleEnded { schedule: name.to_owned(), occurrence: run.occurrence, end: end.clone() }])
+        })
     }
 
     /// A standing approval, read once.
@@ -179,7 +188,7 @@ impl Engine {
         let (Some(schedule), Some(known)) = (policy.schedule.get(name), state.changes.get(&change)) else { return Ok(false) };
         let standing = self.standing_of(memory, known.statement)?;
         if let Err(fallen) = fother_core::policy::admission::stands(&state, change, now) {
-            return self.give_up(name, run, step, change, &fallen.to_string());
+            return self.leave_to_people(name, run, step, change, &fallen.to_string());
         }
         let openings = openings(&policy, &standing, run.since, now);
         match schedule::lead(run, schedule.notice(), &openings, now) {
@@ -189,12 +198,12 @@ impl Engine {
                 Ok(vec![Data::NoticeGiven { schedule: name.to_owned(), occurrence: run.occurrence, change, opens, owners }])
             }),
             Lead::Start => self.start_rollout(&format!("{ACTOR}{name}"), change, false).map(|_| true),
-            Lead::Never => self.give_up(name, run, step, change, "no opening is left before the standing approval ends"),
+            Lead::Never => self.leave_to_people(name, run, step, change, "no opening is left before the standing approval ends"),
         }
     }
 
     /// Nothing begins by itself any more: the plan waits for people.
-    fn give_up(&self, name: &str, run: &Run, step: &Step, change: ChangeId, reason: &str) -> Result<bool, Error> {
+    fn leave_to_people(&self, name: &str, run: &Run, step: &Step, change: ChangeId, reason: &str) -> Result<bool, Error> {
         self.still(name, step, |_, _| {
             let (schedule, occurrence, why) = (name.to_owned(), run.occurrence, why(reason));
             Ok(vec![Data::ChangeRejected { change, reason: why.clone() }, Data::ScheduleWaits { schedule, occurrence, why }])
@@ -211,7 +220,9 @@ impl Engine {
         if let Some(why) = &failed {
             tracing::warn!(schedule = name, why, "the notice hook did not tell the owners");
         }
-        self.still(name, step, |_, _| Ok(vec![Data::NoticeTold { schedule: name.to_owned(), occurrence: run.occurrence, opens, failed }]))
+        self.still(name, step, |_, _| {
+            Ok(vec![Data::NoticeTold { schedule: name.to_owned(), occurrence: run.occurrence, opens, failed: failed.clone() }])
+        })
     }
 
     /// What a covered change comes to for its rollout: the hosts and terms that people signed, and the openings that are left. Called within a decision.

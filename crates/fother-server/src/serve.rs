@@ -5,7 +5,7 @@ use crate::{
     agents::{self, Peer},
     api::{self, Caller},
     engine::Engine,
-    page,
+    fleetlock, page,
 };
 use axum::{Extension, Router, body::Bytes};
 use fother_core::Digest;
@@ -16,6 +16,7 @@ use hyper_util::{
 };
 use rustls::{RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{self, Read},
     pin::Pin,
@@ -26,7 +27,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
@@ -65,21 +66,69 @@ pub(crate) fn tls(engine: &Engine, names: &[String]) -> Result<TlsAcceptor, Erro
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-/// Serves agents.
-pub(crate) async fn agents(engine: Arc<Engine>, listener: TcpListener, tls: TlsAcceptor) {
-    let (router, places) = (agents::router(engine), Arc::new(Semaphore::new(AGENTS_MAX)));
+/// TLS for reboot locks: our certificate; the clients of that protocol have none.
+pub(crate) fn tls_without_clients(engine: &Engine, names: &[String]) -> Result<TlsAcceptor, Error> {
+    let bad = |error: rustls::Error| Error::Identity(error.to_string());
+    let (chain, key) = engine.identity.server_chain(names, engine.clock.now())?;
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(bad)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(bad)?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Serves reboot locks.
+pub(crate) async fn locks(engine: Arc<Engine>, listener: TcpListener, tls: Option<TlsAcceptor>) {
+    let (router, places) = (fleetlock::router(engine), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
         let (tls, router) = (tls.clone(), router.clone());
         tokio::spawn(async move {
             let _place = place;
+            match tls {
+                None => connection(stream, router).await,
+                Some(tls) => {
+                    let Ok(Ok(stream)) = timeout(HEAD_WAIT, tls.accept(stream)).await else { return };
+                    connection(stream, router).await;
+                }
+            }
+        });
+    }
+}
+
+/// Serves agents.
+pub(crate) async fn agents(engine: Arc<Engine>, listener: TcpListener, tls: TlsAcceptor) {
+    let revoked = engine.revoked.clone();
+    let (router, places) = (agents::router(engine), Arc::new(Semaphore::new(AGENTS_MAX)));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
+        let (tls, router, mut revoked) = (tls.clone(), router.clone(), revoked.subscribe());
+        tokio::spawn(async move {
+            let _place = place;
             let Ok(Ok(stream)) = timeout(HEAD_WAIT, tls.accept(stream)).await else { return };
             let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
             let peer = Peer(shown.map(|certificate| Digest::of_file(certificate)));
-            connection(stream, router.layer(Extension(peer))).await;
+            let is_cut = |cut: &BTreeSet<Digest>| peer.0.is_some_and(|certificate| cut.contains(&certificate));
+            tokio::select! {
+                () = connection(stream, router.layer(Extension(peer))) => {}
+                () = cut(&mut revoked, is_cut) => {}
+            }
         });
     }
+}
+
+/// Ready once a certificate of this connection is revoked. One that was revoked before it came is refused in words, request by request.
+async fn cut(revoked: &mut watch::Receiver<BTreeSet<Digest>>, is_cut: impl Fn(&BTreeSet<Digest>) -> bool) {
+    while revoked.changed().await.is_ok() {
+        if is_cut(&revoked.borrow_and_update()) {
+            return;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Serves people over the unix socket; only root and the server's own user come in.

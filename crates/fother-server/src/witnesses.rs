@@ -74,12 +74,18 @@ impl Engine {
     /// the host shows is left to the host to judge: it gets no proof.
     pub(crate) fn continuation(&self, host: HostId, shown: Option<&str>) -> Result<(String, Vec<Digest>), Error> {
         let (size, note) = self.newest_checkpoint();
-        let Some(shown) = shown.and_then(|shown| shown.parse::<Note>().ok()) else { return Ok((note, Vec::new())) };
+        // Where the log was restored: a host that has seen more than that, or nothing yet, goes on from there.
+        let branch = self.state().epoch.as_ref().map(|signed| signed.epoch.size);
+        let from_branch = || branch.map_or_else(|| Ok(Vec::new()), |branch| self.store.prove_consistency(branch, size));
+        let Some(shown) = shown.and_then(|shown| shown.parse::<Note>().ok()) else { return Ok((note, from_branch()?)) };
         let Ok(seen) = shown.checkpoint() else { return Ok((note, Vec::new())) };
         // What this server signed a moment ago need not be checked again.
         if lock(&self.witnesses).recent.get(&seen.size) != Some(&seen.root) {
             if shown.verify(&self.identity.log_verifier()?).is_err() {
                 return Ok((note, Vec::new()));
+            }
+            if branch.is_some() && (seen.size > size || self.store.root(seen.size)? != seen.root) {
+                return Ok((note, from_branch()?));
             }
             if seen.size > size || self.store.root(seen.size)? != seen.root {
                 tracing::error!(%host, events = seen.size, "this host has a checkpoint that this log signed and does not continue: was an older backup restored?");

@@ -146,7 +146,7 @@ struct Body<'a> {
 }
 
 impl Hands for Body<'_> {
-    fn checks(&mut self) -> Vec<(String, CheckAnswer)> {
+    fn checks(&mut self, _: Option<&[(String, CheckAnswer)]>) -> Vec<(String, CheckAnswer)> {
         let mute = self.trouble.mute_until > self.now;
         let broken = self.trouble.failing_until > self.now || self.broken_by.contains(self.content);
         let answer = match (mute, broken) {

@@ -74,7 +74,7 @@ impl Oracle {
     fn group<'a>(&self, state: &'a State, select: &str) -> (BTreeMap<HostId, &'a str>, BTreeMap<&'a str, u64>) {
         let (mut out, mut sizes, mut known) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for (id, host) in state.hosts.iter().filter(|(_, host)| !host.retired) {
-            if !*known.entry(&host.labels).or_insert_with(|| selects(select, &host.labels) == Ok(true)) {
+            if !*known.entry(&*host.labels).or_insert_with(|| selects(select, &host.labels) == Ok(true)) {
                 continue;
             }
             let zone = host.labels.get("zone").map(String::as_str).unwrap_or_default();

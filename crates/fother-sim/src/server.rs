@@ -301,6 +301,7 @@ impl World {
             checkpoint: None,
             consistency: Vec::new(),
             stopped: state.stopped.is_some(),
+            epoch: None,
         };
         if applies && self.is_frozen(clock) {
             self.violated("a freeze holds", || format!("{host} is handed a transaction in it"));

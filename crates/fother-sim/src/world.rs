@@ -510,10 +510,13 @@ impl World {
         let base = Host::base_of(host.content);
         let check_in = CheckIn {
             version: VERSION,
+            session: None,
             inventory: base,
             base,
             reports: host.queue.reports.iter().take(OUTCOMES_MAX).cloned().collect(),
             seen: host.queue.seen,
+            epoch: host.queue.epoch,
+            oldest: Some(host.queue.oldest()),
             checkpoint: None,
             clock: host.clock(now),
             observe: false,
@@ -538,7 +541,7 @@ impl World {
         host.beat = None;
         if host.trouble.full_until <= now {
             let acknowledged = answer.0.acknowledged;
-            host.queue.reports.retain(|report| report.number > acknowledged);
+            host.queue.acknowledge(acknowledged);
             host.queue.halted = answer.0.stopped;
         }
         for directive in &answer.1 {

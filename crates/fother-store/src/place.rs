@@ -93,7 +93,7 @@ impl Place {
         Self::new(store.as_deref(), blobs.as_deref(), settings)
     }
 
-    /// As said: `store` is `postgres://…`, `sqlite` or `@FILE`; `blobs` is `s3://…` or an absolute directory; `settings` are the object store's
+    /// As said: `store` is `postgres://…`, `sqlite` or `@FILE`; `blobs` is `s3://…`, `below` (the data directory) or an absolute directory; `settings` are the object store's
     /// (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, …).
     ///
     /// # Errors
@@ -101,7 +101,7 @@ impl Place {
     pub fn new(store: Option<&str>, blobs: Option<&str>, settings: BTreeMap<String, String>) -> Result<Self, Error> {
         let database = store.map_or(Ok(DatabasePlace::Sqlite), database)?;
         let blobs = match blobs {
-            None => BlobPlace::Below,
+            None | Some("below") => BlobPlace::Below,
             Some(text) if text.starts_with("s3://") => BlobPlace::Bucket(Bucket::parse(text)?, settings),
             Some(text) if text.starts_with('/') => BlobPlace::Directory(PathBuf::from(text)),
             Some(text) => {

@@ -428,7 +428,7 @@ fn cosignatures_of_hosts_that_come_at_once_are_all_kept() {
             let host = HostId::new(1, [n; 10]);
             let verifier = fother_core::checkpoint::cosigner(host, &Digest(key.verifying_key().to_bytes()).hex()).unwrap();
             let mut signed = plain.clone();
-            signed.cosign(&verifier.name().to_owned(), &key, 1_700_000_000).unwrap();
+            signed.cosign(verifier.name(), &key, 1_700_000_000).unwrap();
             let cosigned = [(3, signed, verifier)];
             fresh.open().cosign_checkpoints(&cosigned).unwrap();
             fresh.open().cosign_checkpoints(&cosigned).unwrap();

@@ -3,18 +3,22 @@
 mod compare;
 mod feeds;
 mod fleet;
+mod lock;
 mod policy;
 mod schedule;
 #[cfg(feature = "sim")]
 mod sim;
+mod store;
 
 pub use compare::{Diff, Reconcile};
 pub use feeds::Feeds;
 pub use fleet::{Archive, Change, Host, Log, Plan, Resume, Rollout, Stop};
+pub use lock::Lock;
 pub use policy::{Policy, Window};
 pub use schedule::{Schedule, Standing};
 #[cfg(feature = "sim")]
 pub use sim::Sim;
+pub use store::{At, Store};
 
 use crate::{output::Wanted, sure::Sure};
 use clap::{Parser, Subcommand};
@@ -73,8 +77,10 @@ pub enum Command {
         after_help = "Examples:\n  sudo fother rehearse\n  sudo fother rehearse openssl libssl3\n  sudo fother rehearse --format json --no-bisect"
     )]
     Rehearse(Rehearse),
-    /// The control plane: one data directory, nothing else to set up.
-    #[command(after_help = "Example:\n  fother serve --data-dir /var/lib/fother/server --policy fother.toml --approvers approvers.toml")]
+    /// The control plane: one data directory, nothing else to set up. Several of them share PostgreSQL and a place for blobs.
+    #[command(
+        after_help = "Examples:\n  fother serve --data-dir /var/lib/fother/server --policy fother.toml --approvers approvers.toml\n  fother serve --store @/etc/fother/store --blobs 's3://bucket/fother?region=eu-central-1'   # /etc/fother/store: postgres://fother:…@db.example/fother\n  fother serve --store 'postgres://fother@/fother?host=/run/postgresql'\n\nHow to run several replicas, and what to back up: docs/operations.md"
+    )]
     Serve(Serve),
     /// The agent on a host.
     #[command(
@@ -135,9 +141,15 @@ pub enum Command {
     /// Let transactions begin again after `fother stop`.
     #[command(after_help = "Example:\n  fother resume --all")]
     Resume(Resume),
+    /// Reboot locks for hosts that others patch (FleetLock protocol): same windows, same budgets.
+    #[command(subcommand, after_help = "Examples:\n  fother lock ls\n  fother lock release core-1 --reason 'its disk is gone'")]
+    Lock(Lock),
     /// The log: every decision, verifiable.
     #[command(subcommand, after_help = "Examples:\n  fother log show\n  sudo fother log verify")]
     Log(Log),
+    /// The server's store: where it is; move it, back it up, restore it.
+    #[command(subcommand, after_help = "Examples:\n  sudo fother store show\n  sudo fother store backup /mnt/backup/fother")]
+    Store(Store),
     /// Vendors' advisories: take them in, keep them fresh.
     #[command(subcommand, after_help = "Examples:\n  fother feeds update\n  fother feeds status")]
     Feeds(Feeds),
@@ -284,9 +296,9 @@ pub struct Rehearse {
 /// `fother serve`.
 #[derive(Debug, clap::Args)]
 pub struct Serve {
-    /// Everything the server keeps.
-    #[arg(long, env = "FOTHER_DATA_DIR", default_value = "/var/lib/fother/server")]
-    pub data_dir: PathBuf,
+    /// Where its keys and its store are.
+    #[command(flatten)]
+    pub at: At,
     /// Verified packages and indexes.
     #[arg(long, default_value = "/var/cache/fother/server")]
     pub cache_dir: PathBuf,
@@ -305,6 +317,9 @@ pub struct Serve {
     /// Loopback address for the status page.
     #[arg(long, default_value = "127.0.0.1:7480")]
     pub web: std::net::SocketAddr,
+    /// Address for reboot locks (FleetLock protocol), for example `0.0.0.0:7444`: TLS with this server's certificate, plain HTTP on loopback.
+    #[arg(long)]
+    pub locks: Option<std::net::SocketAddr>,
     /// Network namespace in which hosts are reached (the lab uses it); the status page stays outside.
     #[arg(long, hide = true)]
     pub netns: Option<String>,
@@ -420,6 +435,9 @@ pub enum Lab {
         /// Archive to build from instead of the machine's own.
         #[arg(long)]
         mirror: Option<String>,
+        /// What stands in front of the web hosts.
+        #[arg(long, default_value = "haproxy", value_parser = ["haproxy", "nginx"])]
+        balancer: String,
         /// Name of the lab.
         #[arg(long, default_value = "lab")]
         name: String,

@@ -11,6 +11,7 @@ mod feeds;
 mod findings;
 mod host;
 mod lab;
+mod lock;
 mod log;
 mod opened;
 mod plan;
@@ -26,6 +27,7 @@ mod sign;
 mod sim;
 mod standing;
 mod status;
+mod store;
 mod vex;
 mod window;
 
@@ -95,7 +97,9 @@ pub fn run(cli: Cli) -> Result<u8, Failure> {
         Command::Resume(resume) => rollout::resume_all(&context, &resume),
         #[cfg(feature = "sim")]
         Command::Sim(verb) => sim::run(&verb),
+        Command::Lock(verb) => lock::run(&context, verb),
         Command::Log(verb) => log::run(&context, &verb),
+        Command::Store(verb) => store::run(&context, verb),
         Command::Feeds(verb) => feeds::run(&context, &verb),
         Command::Lab(verb) => lab::run(&context, verb),
         Command::Demo(arguments) => demo::run(&arguments),

@@ -166,7 +166,9 @@ pub fn allowed(command: &Command) -> Option<Allowed> {
         | Command::Rollout(_)
         | Command::Stop(_)
         | Command::Resume(_)
+        | Command::Lock(_)
         | Command::Log(_)
+        | Command::Store(_)
         | Command::Lab(_)
         | Command::Demo(_)
         | Command::Completions { .. } => None,

@@ -70,7 +70,7 @@ fn cases(fleet: &Fleet, all: &[Case]) {
 
 #[test]
 fn bad_input_is_told_and_leaves_nothing_broken() {
-    let setup = Setup { name: "input", hosts: 3, distribution: false, soak_s: 1, unavailable: 1 };
+    let setup = Setup { hosts: 3, unavailable: 1, ..Setup::quick("input") };
     let fleet = Fleet::up(&setup);
     let all: [Case; 8] = [
         ("enrolment", enrolment),

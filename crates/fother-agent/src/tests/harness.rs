@@ -134,7 +134,7 @@ impl Host for FakeHost {
         world.acts.push("undo".to_owned());
         Ok(UndoProof { paths_compared: 9, differences: Vec::new(), exempt: Vec::new() })
     }
-    fn checks(&self, checks: &[Check]) -> Vec<(String, CheckAnswer)> {
+    fn checks(&self, checks: &[Check], _: Option<&[(String, CheckAnswer)]>) -> Vec<(String, CheckAnswer)> {
         let mut world = self.0.lock().unwrap();
         world.checks_since += u32::from(world.version > 0);
         let late = world.breaks_after_checks.is_some_and(|limit| world.checks_since > limit);

@@ -11,7 +11,7 @@ use crate::{
 use fother_core::{
     Digest,
     directive::SignedDirective,
-    protocol::{CheckIn, CheckInAnswer, Enrol, Enrolled, Outcome, Token},
+    protocol::{CheckIn, CheckInAnswer, Enrol, Enrolled, Outcome, Renew, Renewed, Token, VERSION, VERSION_MIN},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair};
 use rustls::{
@@ -41,6 +41,9 @@ struct Shared {
     outcomes: Vec<Outcome>,
     date: String,
     cut_once: bool,
+    /// It is of the version before.
+    old: bool,
+    check_ins: Vec<CheckIn>,
 }
 
 struct Server {
@@ -81,6 +84,8 @@ fn serve(bench: &Bench) -> Server {
         outcomes: Vec::new(),
         date: String::new(),
         cut_once: false,
+        old: false,
+        check_ins: Vec::new(),
     }));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("https://{}", listener.local_addr().unwrap());
@@ -150,9 +155,18 @@ fn reply(shared: &mut Shared, method: &str, path: &str, body: &[u8], known: bool
     if !known {
         return (401, Vec::new());
     }
+    if path == "/agent/v1/renew" {
+        let renew: Renew = serde_json::from_slice(body).unwrap();
+        let certificate = CertificateSigningRequestParams::from_pem(&renew.csr).unwrap().signed_by(&shared.issuer).unwrap().pem();
+        return (200, serde_json::to_vec(&Renewed { certificate }).unwrap());
+    }
     if path == "/agent/v1/check-in" {
         let check_in: CheckIn = serde_json::from_slice(body).unwrap();
-        let acknowledged = check_in.reports.last().map_or(0, |report| report.number);
+        if shared.old && (check_in.version != VERSION_MIN || check_in.session.is_some()) {
+            return (422, b"unknown field".to_vec());
+        }
+        shared.check_ins.push(check_in.clone());
+        let acknowledged = shared.check_ins.iter().flat_map(|before| &before.reports).map(|report| report.number).max().unwrap_or(0);
         shared.outcomes.extend(check_in.reports.into_iter().map(|report| report.outcome));
         let directives = std::mem::take(&mut shared.directives);
         let wants_inventory = shared.put.is_empty();
@@ -164,6 +178,7 @@ fn reply(shared: &mut Shared, method: &str, path: &str, body: &[u8], known: bool
             checkpoint: None,
             consistency: Vec::new(),
             stopped: false,
+            epoch: None,
         };
         return (200, serde_json::to_vec(&answer).unwrap());
     }
@@ -254,4 +269,65 @@ fn waits_after_errors_double_up_to_a_minute_less_some_jitter() {
     assert_eq!(back_off(3, 0), Duration::from_secs(4));
     assert_eq!(back_off(99, 0), Duration::from_secs(60));
     assert!(back_off(99, 255) > Duration::from_secs(45));
+}
+
+/// An enrolled host whose executor answers, and its network half.
+fn in_touch(bench: &Bench, server: &Server) -> Network {
+    enrol(&bench.config, &options(bench, server, &server.token.text())).unwrap();
+    let executor = Arc::new(bench.executor());
+    let listener = executor.listen().unwrap();
+    std::thread::spawn(move || listener.incoming().for_each(|stream| drop(executor.serve(stream.unwrap()))));
+    Network::open(&bench.config).unwrap()
+}
+
+#[test]
+fn an_agent_works_with_a_server_of_the_version_before_and_shows_new_ones_its_session() {
+    let (bench, server) = fresh();
+    let network = in_touch(&bench, &server);
+    network.once().unwrap();
+    server.shared.lock().unwrap().old = true;
+    network.once().unwrap();
+    network.once().unwrap();
+    let another = Network::open(&bench.config).unwrap();
+    server.shared.lock().unwrap().old = false;
+    another.once().unwrap();
+    let seen: Vec<(u32, Option<String>)> =
+        server.shared.lock().unwrap().check_ins.iter().map(|check_in| (check_in.version, check_in.session.clone())).collect();
+    let [(VERSION, Some(first)), (VERSION_MIN, None), (VERSION_MIN, None), (VERSION, Some(second))] = &seen[..] else { panic!("{seen:?}") };
+    assert!(first != second && fother_core::identity::is_session(first), "each run has a name of its own");
+}
+
+#[test]
+fn a_renewed_certificate_and_its_key_are_in_place_together_wherever_it_is_killed() {
+    let (bench, server) = fresh();
+    let network = in_touch(&bench, &server);
+    assert!(network.renewed().unwrap().is_none(), "it is not due");
+    let key = bench.config.net.join(Client::KEY_FILE);
+    let next = bench.config.net.join(Client::NEXT_KEY_FILE);
+    let (old_key, old_client) = (fs::read(&key).unwrap(), Client::read(&bench.config).unwrap());
+    network.renew_now().unwrap();
+    let (new_key, new_client) = (fs::read(&key).unwrap(), Client::read(&bench.config).unwrap());
+    assert!(old_key != new_key && old_client.certificate != new_client.certificate && !next.exists());
+    Network::open(&bench.config).unwrap().once().unwrap();
+    // Killed before the last step: the certificate is new, the key stands beside.
+    fs::write(&key, &old_key).unwrap();
+    fs::write(&next, &new_key).unwrap();
+    Network::open(&bench.config).unwrap().once().unwrap();
+    assert_eq!((fs::read(&key).unwrap(), next.exists()), (new_key.clone(), false));
+    // Killed before the certificate was kept: the key of the request goes.
+    fs::write(&next, &old_key).unwrap();
+    Network::open(&bench.config).unwrap().once().unwrap();
+    assert_eq!((fs::read(&key).unwrap(), next.exists()), (new_key, false));
+}
+
+#[test]
+fn a_certificate_is_renewed_in_the_last_third_of_its_life() {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.not_before = rcgen::date_time_ymd(2026, 1, 1);
+    params.not_after = rcgen::date_time_ymd(2026, 12, 31);
+    let pem = params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem();
+    let due = |time: &str| crate::renewal::is_due(&pem, time.parse().unwrap());
+    assert!(!due("2026-01-02T00:00:00Z") && !due("2026-08-30T00:00:00Z"));
+    assert!(due("2026-09-02T00:00:00Z") && due("2027-06-01T00:00:00Z"));
+    assert!(crate::renewal::is_due("no certificate", "2026-01-02T00:00:00Z".parse().unwrap()));
 }

@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 pub const JOBS_MAX: usize = 16;
 /// Most reports kept for the server; above it only outcomes of accepted directives are added.
 pub const REPORTS_MAX: usize = 256;
+/// Acknowledged reports that are kept all the same: a server that was restored from a backup has lost the newest.
+pub const TOLD_MAX: usize = 32;
 /// Most blobs that wait to be sent; the oldest is dropped.
 pub const BLOBS_MAX: usize = 64;
 
@@ -40,6 +42,12 @@ pub struct State {
     pub last_report: u64,
     /// Reports that the server has not acknowledged.
     pub reports: Vec<Report>,
+    /// The newest reports that the server has acknowledged, at most [`TOLD_MAX`], right below those that it has not.
+    #[serde(default)]
+    pub told: Vec<Report>,
+    /// The epoch of the log.
+    #[serde(default)]
+    pub epoch: u64,
     /// Accepted directives, oldest first.
     pub jobs: Vec<Job>,
     /// Blobs to send: kind and digest.
@@ -114,6 +122,33 @@ impl State {
         self.report(Some(job.directive.id), outcome);
     }
 
+    /// The server has stored reports up to `number`. What it has lost again, and is still here, is to be sent once more.
+    pub fn acknowledge(&mut self, number: u64) {
+        let mut all = std::mem::take(&mut self.told);
+        all.append(&mut self.reports);
+        self.reports = all.split_off(all.partition_point(|report| report.number <= number));
+        let extra = all.len().saturating_sub(TOLD_MAX);
+        self.told = all.split_off(extra);
+    }
+
+    /// The lowest report that is still here; one more than the last where none is.
+    #[must_use]
+    pub fn oldest(&self) -> u64 {
+        self.told.first().or(self.reports.first()).map_or(self.last_report + 1, |report| report.number)
+    }
+
+    /// The log goes on as this epoch: what was ordered before and has not begun never will.
+    pub fn enter(&mut self, epoch: u64) {
+        let base = crate::epoch::base(epoch);
+        (self.epoch, self.seen) = (epoch, self.seen.max(base));
+        let (kept, dead): (Vec<Job>, Vec<Job>) =
+            std::mem::take(&mut self.jobs).into_iter().partition(|job| job.begun || job.directive.sequence > base);
+        self.jobs = kept;
+        for job in dead {
+            self.report(Some(job.directive.id), Outcome::Refused { why: Refused::Withdrawn });
+        }
+    }
+
     /// Queues a blob for sending.
     pub fn queue_blob(&mut self, kind: &str, digest: Digest) {
         self.blobs.retain(|(_, known)| *known != digest);
@@ -121,5 +156,54 @@ impl State {
         if self.blobs.len() > BLOBS_MAX {
             self.blobs.remove(0);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{id::HostId, id::TransactionId};
+
+    fn told(state: &State) -> (Vec<u64>, Vec<u64>) {
+        let numbers = |reports: &[Report]| reports.iter().map(|report| report.number).collect();
+        (numbers(&state.told), numbers(&state.reports))
+    }
+
+    #[test]
+    fn a_server_that_lost_reports_gets_them_again_as_long_as_they_are_kept() {
+        let mut state = State::default();
+        assert_eq!(state.oldest(), 1);
+        (0..50).for_each(|_| state.report(None, Outcome::Replan { why: String::new() }));
+        state.acknowledge(45);
+        assert_eq!(told(&state), ((14..=45).collect(), (46..=50).collect()));
+        state.acknowledge(40);
+        assert_eq!((told(&state), state.oldest()), (((14..=40).collect(), (41..=50).collect()), 14));
+        state.acknowledge(3);
+        assert_eq!(told(&state), (vec![], (14..=50).collect()), "what is kept no more, cannot be sent");
+        state.acknowledge(50);
+        assert_eq!((told(&state), state.oldest()), (((19..=50).collect(), vec![]), 19));
+    }
+
+    #[test]
+    fn what_an_older_epoch_ordered_ends_unless_it_has_begun() {
+        let job = |sequence: u64| Directive {
+            id: DirectiveId::new(sequence, [1; 10]),
+            host: HostId::new(1, [1; 10]),
+            sequence,
+            issued: Timestamp(0),
+            expires: Timestamp(9),
+            order: Order::Undo { txn: TransactionId::new(1, [3; 10]), reason: String::new() },
+        };
+        let mut state = State::default();
+        state.accept(job(5)).unwrap();
+        state.begin();
+        state.accept(job(6)).unwrap();
+        state.enter(1);
+        assert_eq!(state.jobs.iter().map(|job| job.directive.sequence).collect::<Vec<_>>(), [5]);
+        assert!(matches!(&state.reports[..], [Report { outcome: Outcome::Refused { why: Refused::Withdrawn }, .. }]));
+        assert_eq!((state.epoch, state.seen), (1, crate::epoch::base(1)));
+        state.accept(job(crate::epoch::base(1) + 1)).unwrap();
+        state.enter(1);
+        assert_eq!(state.jobs.len(), 2);
     }
 }

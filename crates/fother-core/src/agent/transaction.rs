@@ -119,8 +119,8 @@ pub struct Undone {
 
 /// What a transaction asks of its host. Every error is for people.
 pub trait Hands {
-    /// Asks the checks.
-    fn checks(&mut self) -> Vec<(String, CheckAnswer)>;
+    /// Asks the checks; afterwards with what they said before anything was touched, which some are compared with.
+    fn checks(&mut self, before: Option<&[(String, CheckAnswer)]>) -> Vec<(String, CheckAnswer)>;
     /// Takes the host out of service, or puts it back.
     ///
     /// # Errors
@@ -186,7 +186,7 @@ pub fn newly_broken(before: &[(String, CheckAnswer)], now: &[(String, CheckAnswe
     let mut broken: Vec<String> = now
         .iter()
         .filter_map(|(name, answer)| match answer {
-            CheckAnswer::Fine => None,
+            CheckAnswer::Fine | CheckAnswer::Noted { .. } => None,
             CheckAnswer::Failed { .. } if was_failing(name) => None,
             CheckAnswer::Failed { why } => Some(format!("{name}: {why}")),
             CheckAnswer::NoData { .. } if mutant::is(Mutant::NoDataPasses) => None,
@@ -221,7 +221,7 @@ impl Machine {
     /// Does the next thing, and says what the driver must do about it; nothing where there is no step yet.
     pub fn poll(&mut self, hands: &mut dyn Hands, now: Timestamp) -> Option<Next> {
         Some(match self.steps.last()?.clone() {
-            Step::Accepted { .. } => Next::Journal(Step::Checked { before: hands.checks() }),
+            Step::Accepted { .. } => Next::Journal(Step::Checked { before: hands.checks(None) }),
             Step::Checked { .. } => Next::Journal(Step::Draining),
             Step::Draining => Next::Journal(drain(hands)),
             Step::Applying => self.apply(hands),
@@ -241,7 +241,8 @@ impl Machine {
 
     fn broken(&self, hands: &mut dyn Hands) -> Vec<String> {
         let before = self.steps.iter().find_map(|step| if let Step::Checked { before } = step { Some(before.as_slice()) } else { None });
-        newly_broken(before.unwrap_or_default(), &hands.checks())
+        let before = before.unwrap_or_default();
+        newly_broken(before, &hands.checks(Some(before)))
     }
 
     fn apply(&mut self, hands: &mut dyn Hands) -> Next {

@@ -172,11 +172,15 @@ fn out_of_service(state: &State, group: &str, select: &str, mine: &Rollout) -> O
     if let Some(host) = others.flat_map(Rollout::out).find(|host| !mine.hosts().contains_key(host)) {
         return Some(host);
     }
+    let mut holding = state.lock_clients.values().filter(|client| client.held.is_some());
+    if let Some(client) = holding.find(|client| selects(select, &client.labels).unwrap_or(true)) {
+        return Some(client.host);
+    }
     let mut known: BTreeMap<&Labels, bool> = BTreeMap::new();
     state.lost.iter().copied().find(|id| {
         let Some(host) = state.hosts.get(id) else { return false };
         // A selector that fails takes in too many rather than too few.
-        !mine.hosts().contains_key(id) && *known.entry(&host.labels).or_insert_with(|| selects(select, &host.labels).unwrap_or(true))
+        !mine.hosts().contains_key(id) && *known.entry(&*host.labels).or_insert_with(|| selects(select, &host.labels).unwrap_or(true))
     })
 }
 

@@ -1,6 +1,6 @@
 //! What a policy says, held against itself: names that are not there, numbers that allow nothing, selectors and windows that cannot be. Pure.
 
-use super::{Group, Policy, Share, fault::nearest, selects};
+use super::{Check, Group, Policy, Share, fault::nearest, selects};
 use crate::{inventory::Labels, window};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +27,11 @@ pub(super) fn check(policy: &Policy, names: &Names<'_>) -> Vec<Trouble> {
     }
     for (name, check) in policy.check.iter().filter(|(name, check)| check.name() != *name) {
         checker.say(&["check", name, "name"], format!("must repeat the key `{name}`, not `{}`", check.name()), None);
+    }
+    for (name, check) in &policy.check {
+        for (key, what) in check.faults() {
+            checker.say(&["check", name, key], what, None);
+        }
     }
     for (name, window) in &policy.window {
         if name == window::ALWAYS {
@@ -118,6 +123,13 @@ impl Checker<'_> {
         self.window(&group.window, &at("window"));
         for check in &group.checks {
             self.known("check", check, &["group", name, "checks", check]);
+            if let Some(Check::Prometheus { max_age_s, .. }) = policy.check.get(check)
+                && *max_age_s > group.rollout.soak_s
+            {
+                let what =
+                    format!("shorter than the max_age of {check} ({max_age_s} s): no sample from after the change might be looked at");
+                self.say(&["group", name, "rollout", "soak_s"], what, None);
+            }
         }
         if let Some(baseline) = &group.baseline {
             self.known("baseline", baseline, &at("baseline"));

@@ -153,10 +153,27 @@ fn typed(sources: &[Source<'_>], entries: &Entries<'_>, shape: &Shape, faults: &
             other => Err(<toml::de::Error as serde::de::Error>::custom(format!("the section `{other}` is not read"))),
         };
         if let Err(error) = taken {
-            faults.push(said(source, &error, path));
+            let mut one = said(source, &error, path.clone());
+            // No value stands at the very beginning of a file.
+            if error.span().is_none_or(|span| span.start == 0) {
+                one = fault(source, quoted(declared, &one.what), path, one.what, None);
+            }
+            faults.push(one);
         }
     }
     policy
+}
+
+/// The place of the value that a message quotes; else that of the name. What reads variants by their `kind` keeps no places.
+fn quoted(declared: &Declared<'_>, message: &str) -> Range<usize> {
+    let text = message.split('`').nth(1).unwrap_or_default();
+    let is_it = |value: &DeValue<'_>| match value {
+        DeValue::String(own) => own == text,
+        DeValue::Integer(own) => own.as_str() == text,
+        _ => false,
+    };
+    let DeValue::Table(table) = declared.value.get_ref() else { return declared.name.clone() };
+    table.iter().find(|(_, value)| is_it(value.get_ref())).map_or_else(|| declared.name.clone(), |(_, value)| value.span())
 }
 
 fn take<T: DeserializeOwned>(into: &mut BTreeMap<String, T>, name: &str, declared: &Declared<'_>) -> Result<(), toml::de::Error> {

@@ -1,7 +1,12 @@
 //! The disruption budget: who may begin now beside everybody who is out of service already.
 
 use super::{Around, Rollout, Why, counters::Places};
-use crate::{id::HostId, mutant, mutant::Mutant, policy::Per};
+use crate::{
+    id::HostId,
+    mutant,
+    mutant::Mutant,
+    policy::{Budget, Per},
+};
 use std::{collections::BTreeMap, ops::Range};
 
 /// What is left of the budget while hosts are chosen.
@@ -34,16 +39,8 @@ impl<'a> Ledger<'a> {
 
     /// Whether this zone has room for one more host.
     pub(super) fn zone_has_room(&self, zone: &str) -> bool {
-        let budget = &self.rollout.setup.budget;
-        let alone = !budget.one_zone_at_a_time || mutant::is(Mutant::ZonesIgnored) || self.by_zone.keys().all(|other| *other == zone);
-        let within = match budget.per {
-            Per::Group => true,
-            Per::Zone => {
-                let size = self.rollout.zone_members.get(zone).copied().unwrap_or(0) as usize;
-                self.by_zone.get(zone).copied().unwrap_or(0) < budget.unavailable.of(size) || mutant::is(Mutant::ZoneBudgetIgnored)
-            }
-        };
-        alone && within
+        let size = self.rollout.zone_members.get(zone).copied().unwrap_or(0) as usize;
+        zone_has_room(&self.rollout.setup.budget, zone, size, &self.by_zone)
     }
 
     fn take(&mut self, zone: &'a str) {
@@ -64,14 +61,29 @@ fn counts(why: Why) -> bool {
 fn limit(rollout: &Rollout) -> usize {
     let (setup, size) = (&rollout.setup, rollout.members as usize);
     let size = if mutant::is(Mutant::BudgetOfStart) { setup.group_size as usize } else { size };
-    let share = match setup.budget.per {
-        Per::Group => setup.budget.unavailable.of(size),
-        Per::Zone => size,
-    };
-    let quorum = setup.budget.min_healthy.filter(|_| !mutant::is(Mutant::QuorumIgnored)).map_or(0, |share| share.quorum(size));
     // A group that would reach zero healthy hosts is an outage, which people must have accepted by name.
     let last = usize::from(setup.outage == Some(false) && !mutant::is(Mutant::OutageAllowed));
+    most(&setup.budget, size, last)
+}
+
+/// Most hosts of a group of `size` that may be out of service at once, where at least `last` stay.
+pub(crate) fn most(budget: &Budget, size: usize, last: usize) -> usize {
+    let share = match budget.per {
+        Per::Group => budget.unavailable.of(size),
+        Per::Zone => size,
+    };
+    let quorum = budget.min_healthy.filter(|_| !mutant::is(Mutant::QuorumIgnored)).map_or(0, |share| share.quorum(size));
     share.min(size.saturating_sub(quorum.max(last)))
+}
+
+/// Whether a zone of `size` hosts has room for one more, `out` being those out of service by zone.
+pub(crate) fn zone_has_room(budget: &Budget, zone: &str, size: usize, out: &BTreeMap<&str, usize>) -> bool {
+    let alone = !budget.one_zone_at_a_time || mutant::is(Mutant::ZonesIgnored) || out.keys().all(|other| *other == zone);
+    let within = match budget.per {
+        Per::Group => true,
+        Per::Zone => out.get(zone).copied().unwrap_or(0) < budget.unavailable.of(size) || mutant::is(Mutant::ZoneBudgetIgnored),
+    };
+    alone && within
 }
 
 impl Rollout {

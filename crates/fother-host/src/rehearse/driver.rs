@@ -64,11 +64,14 @@ pub(super) fn put<T: Serialize>(exchange: &Path, name: &str, value: &T) -> Resul
     undo::at::write_durably(exchange, name, &bytes).map_err(io_at(name))
 }
 
+/// Answers a check in the clone; afterwards with what it said before.
+pub type Ask<'a> = &'a dyn Fn(&Check, Option<&[(String, CheckAnswer)]>) -> CheckAnswer;
+
 /// Drives the clone to its end; `ask` answers a check.
 ///
 /// # Errors
 /// Where the host's orders do not come or cannot be read.
-pub fn inside(exchange: &Path, ask: &dyn Fn(&Check) -> CheckAnswer) -> Result<(), Error> {
+pub fn inside(exchange: &Path, ask: Ask<'_>) -> Result<(), Error> {
     must_be_locked_down()?;
     let order: Order = wait_for(exchange, "order.json")?;
     let tx = Transaction { debs: DEBS.into(), work: exchange.join("tx"), ..order.tx };
@@ -76,7 +79,8 @@ pub fn inside(exchange: &Path, ask: &dyn Fn(&Check) -> CheckAnswer) -> Result<()
         let limit = BOOT_S_MAX.to_string();
         let _ = transact::lenient(transact::tool("timeout").args([&limit, "systemctl", "is-system-running", "--wait"]), BOOT_S_MAX + 5);
     }
-    let before = observe(&order.checks, ask, WATCH_S);
+    let before = observe(&order.checks, ask, None, WATCH_S);
+    let said: Vec<_> = before.answers.clone().into_iter().collect();
     put(exchange, "before.json", &before)?;
     let _: bool = wait_for(exchange, "go-apply")?;
     let archive = exchange.join("undo");
@@ -89,7 +93,7 @@ pub fn inside(exchange: &Path, ask: &dyn Fn(&Check) -> CheckAnswer) -> Result<()
         Err(error) => after.trouble = Some(error.to_string()),
     }
     after.applied = applied;
-    after.seen = observe(&order.checks, ask, WATCH_AFTER_S);
+    after.seen = observe(&order.checks, ask, Some(&said), WATCH_AFTER_S);
     put(exchange, "after.json", &after)?;
     let _: bool = wait_for(exchange, "go-undo")?;
     let mut undone = Undone { trouble: None, seen: Observation::default() };
@@ -98,7 +102,7 @@ pub fn inside(exchange: &Path, ask: &dyn Fn(&Check) -> CheckAnswer) -> Result<()
     put(exchange, "restored.json", &undone)?;
     let _: bool = wait_for(exchange, "go-restart")?;
     let _ = units::restart_after_undo(&active, true, &mut |_| {});
-    undone.seen = observe(&order.checks, ask, WATCH_S);
+    undone.seen = observe(&order.checks, ask, Some(&said), WATCH_S);
     put(exchange, "undone.json", &undone)?;
     let _: bool = wait_for(exchange, "go-stop")?;
     if units::systemd_runs() {
@@ -139,7 +143,7 @@ fn wait_for<T: for<'de> Deserialize<'de>>(exchange: &Path, name: &str) -> Result
 }
 
 /// Waits until nothing is being started or stopped, watches the units for `watch_s` seconds, then looks.
-fn observe(checks: &[Check], ask: &dyn Fn(&Check) -> CheckAnswer, watch_s: u64) -> Observation {
+fn observe(checks: &[Check], ask: Ask<'_>, before: Option<&[(String, CheckAnswer)]>, watch_s: u64) -> Observation {
     let mut seen = Observation::default();
     if units::systemd_runs() {
         seen.booted = true;
@@ -155,7 +159,8 @@ fn observe(checks: &[Check], ask: &dyn Fn(&Check) -> CheckAnswer, watch_s: u64) 
     }
     seen.data = super::data::of_services();
     seen.listeners = super::judge::listeners();
-    seen.answers = checks.iter().map(|check| (check.name().to_owned(), ask(check))).collect();
+    let asked = checks.iter().filter_map(|check| check.in_clone().asked);
+    seen.answers = asked.map(|check| (check.name().to_owned(), ask(&check, before))).collect();
     seen.reboot_required = Path::new("/run/reboot-required").exists() || Path::new("/var/run/reboot-required").exists();
     seen
 }

@@ -2,7 +2,7 @@
 
 use crate::transact::units::Unit;
 use fother_core::{
-    policy::CheckAnswer,
+    policy::{Check, CheckAnswer},
     rehearsal::{Breakage, Exercised},
     text::printable,
 };
@@ -90,7 +90,7 @@ pub(super) fn newly_broken(before: &Observation, after: &Observation) -> Vec<Bre
         out.push(Breakage { what: listener.clone(), why: "nothing listens there any more".to_owned() });
     }
     for (name, answer) in &after.answers {
-        if before.answers.get(name) == Some(&CheckAnswer::Fine)
+        if matches!(before.answers.get(name), Some(CheckAnswer::Fine | CheckAnswer::Noted { .. }))
             && let CheckAnswer::Failed { why } | CheckAnswer::NoData { why } = answer
         {
             out.push(Breakage { what: name.clone(), why: marked(why, WHY_CHARS_MAX) });
@@ -107,7 +107,7 @@ fn marked(text: &str, chars_max: usize) -> String {
 /// Checks that were not fine even before: what they watch is unknown.
 pub(super) fn unanswered(before: &Observation) -> Vec<String> {
     let text = |(name, answer): (&String, &CheckAnswer)| match answer {
-        CheckAnswer::Fine => None,
+        CheckAnswer::Fine | CheckAnswer::Noted { .. } => None,
         CheckAnswer::Failed { why } | CheckAnswer::NoData { why } => {
             Some(format!("the check {name} was not fine in the clone even before the update: {}", marked(why, 200)))
         }
@@ -141,6 +141,15 @@ pub(super) fn exercised(before: &Observation, after: &Observation, on_host: &BTr
         }
     }
     out
+}
+
+/// Checks that a clone cannot answer, or not wholly: what they watch nobody exercised.
+pub(super) fn not_asked(checks: &[Check]) -> Vec<Exercised> {
+    let named = |check: &Check| {
+        let why = check.in_clone().not?;
+        Some(Exercised { unit: format!("check {}", check.name()), exercised: false, note: why.to_owned() })
+    };
+    checks.iter().filter_map(named).collect()
 }
 
 /// What listens on a host whose services no manager of ours knows, and does not in the clone: nobody exercised it.

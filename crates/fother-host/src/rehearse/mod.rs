@@ -10,7 +10,7 @@ mod layers;
 mod run;
 
 pub use bisect::{Bisection, bisect};
-pub use driver::{EXCHANGE, inside};
+pub use driver::{Ask, EXCHANGE, inside};
 pub use judge::Observation;
 pub use run::rehearse;
 

@@ -159,6 +159,7 @@ fn judge_after(request: &RehearseRequest, report: &mut Rehearsal, before: &Obser
         let why = "the clone has no systemd to boot: packages and undo were rehearsed, no service was exercised".to_owned();
         if report.exercised.is_empty() { report.reasons.push(why) } else { unknown(report, why) }
     }
+    report.exercised.extend(judge::not_asked(&request.checks));
     if let Some(trouble) = &after.trouble {
         // The clone's own marks do not count: its packages could have made them.
         let public = Public::of(&transaction(request));

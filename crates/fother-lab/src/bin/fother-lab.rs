@@ -24,7 +24,8 @@ fn work(args: &[&str]) -> Result<ExitCode, Box<dyn std::error::Error>> {
         ["supervise", name] => fother_lab::supervise(name)?,
         ["up", name, hosts] => {
             let binary = std::env::current_exe()?;
-            let options = UpOptions { name: (*name).into(), hosts: hosts.parse()?, mirror: None, binary };
+            let options =
+                UpOptions { name: (*name).into(), hosts: hosts.parse()?, mirror: None, balancer: fother_lab::Balancer::Haproxy, binary };
             fother_lab::up(&options, &mut |p| match p {
                 Progress::Stage(text) => eprintln!("== {text}"),
                 Progress::Line(text) => eprintln!("   {text}"),

@@ -43,7 +43,7 @@ impl Engine {
         let since = self.clock.now().max(self.state().head);
         self.resolve(&actor, &group, exclude.keys().cloned().collect())?;
         let event = Data::ScheduleAsked { schedule: name.to_owned(), occurrence: run.occurrence, since, exclude };
-        self.still(name, step, |_, _| Ok(vec![event]))
+        self.still(name, step, |_, _| Ok(vec![event.clone()]))
     }
 
     fn group_of(&self, name: &str) -> Result<String, Error> {
@@ -86,8 +86,8 @@ impl Engine {
         let silent = silent.into_iter().take(NAMED_MAX).collect();
         let drafted = Data::ScheduleDrafted { schedule: name.to_owned(), occurrence: run.occurrence, plan, silent, silent_more };
         self.still(name, step, |state, _| {
-            let mut events = if state.plans.contains_key(&plan) { Vec::new() } else { created };
-            events.push(drafted);
+            let mut events = if state.plans.contains_key(&plan) { Vec::new() } else { created.clone() };
+            events.push(drafted.clone());
             Ok(events)
         })
     }
@@ -96,7 +96,7 @@ impl Engine {
     pub(super) fn rehearse_next(&self, name: &str, run: &Run, step: &Step, attempt: u32) -> Result<bool, Error> {
         let Some(plan) = run.plan else { return Ok(false) };
         let event = Data::ScheduleRehearsing { schedule: name.to_owned(), occurrence: run.occurrence, attempt };
-        if !self.still(name, step, |_, _| Ok(vec![event]))? {
+        if !self.still(name, step, |_, _| Ok(vec![event.clone()]))? {
             return Ok(false);
         }
         let (state, now) = (self.state(), self.clock.now());

@@ -14,9 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-struct Running {
-    agents: SocketAddr,
+pub(super) struct Running {
+    pub(super) agents: SocketAddr,
     web: SocketAddr,
+    pub(super) locks: SocketAddr,
     dir: tempfile::TempDir,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<(), crate::Error>>>,
@@ -34,6 +35,7 @@ pub(super) fn options(dir: &Path) -> ServerOptions {
     let bind = || TcpListener::bind("127.0.0.1:0").unwrap();
     ServerOptions {
         data_dir: dir.join("data"),
+        place: fother_store::Place::default(),
         run_dir: dir.join("run"),
         cache_dir: dir.join("cache"),
         policy: policy(),
@@ -43,18 +45,23 @@ pub(super) fn options(dir: &Path) -> ServerOptions {
         advisories: dir.join("advisories.db"),
         hooks: dir.join("hooks.d"),
         web_listener: Some(bind()),
+        lock_listener: Some(bind()),
     }
 }
 
-fn start() -> Running {
-    let dir = tempfile::tempdir().unwrap();
+pub(super) fn start() -> Running {
+    start_in(tempfile::tempdir().unwrap())
+}
+
+fn start_in(dir: tempfile::TempDir) -> Running {
     let options = options(dir.path());
     let agents = options.agent_listener.local_addr().unwrap();
     let web = options.web_listener.as_ref().unwrap().local_addr().unwrap();
+    let locks = options.lock_listener.as_ref().unwrap().local_addr().unwrap();
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let archives = canned(dir.path());
     let thread = std::thread::spawn(move || run_with(options, archives, async { drop(stopped.await) }));
-    let running = Running { agents, web, dir, stop: Some(stop), thread: Some(thread) };
+    let running = Running { agents, web, locks, dir, stop: Some(stop), thread: Some(thread) };
     let began = Instant::now();
     while UnixStream::connect(running.dir.path().join("run").join(SOCKET)).is_err() {
         assert!(began.elapsed() < Duration::from_secs(20), "the server did not come up");
@@ -64,24 +71,31 @@ fn start() -> Running {
 }
 
 impl Running {
-    fn api(&self, line: &str, body: &str) -> (u16, serde_json::Value) {
+    /// The server ends, and another one starts on its data.
+    pub(super) fn restart(mut self) -> Running {
+        let dir = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
+        drop(self);
+        start_in(dir)
+    }
+
+    pub(super) fn api(&self, line: &str, body: &str) -> (u16, serde_json::Value) {
         let mut stream = UnixStream::connect(self.dir.path().join("run").join(SOCKET)).unwrap();
         let (status, _, body) = exchange(&mut stream, "localhost", line, body.as_bytes()).unwrap();
         (status, serde_json::from_slice(&body).unwrap_or_default())
     }
 
-    fn token(&self) -> String {
+    pub(super) fn token(&self) -> String {
         let body = serde_json::json!({ "labels": labels() }).to_string();
         let (status, answer) = self.api("POST /api/v1/tokens", &body);
         assert_eq!(status, 200, "{answer}");
         answer["data"]["token"].as_str().unwrap().to_owned()
     }
 
-    fn ca(&self) -> String {
+    pub(super) fn ca(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("data/keys/ca.crt")).unwrap()
     }
 
-    fn enrol(&self, name: &str) -> Host {
+    pub(super) fn enrol(&self, name: &str) -> Host {
         let (enrol, key) = enrolment(&self.token(), name);
         let body = serde_json::to_vec(&enrol).unwrap();
         let (status, head, body) = ask(self.agents, &client(&self.ca(), None), "POST /agent/v1/enrol", &body).unwrap();

@@ -1,14 +1,15 @@
 //! What the tests share: a policy, people with keys, a stand-in for mirrors, scripted hosts, an HTTP client over TLS.
 
 use crate::{Archives, Draft, Error, PackageError, Submit, agents::take_check_in, engine::Engine};
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use fother_core::{
     Digest, Timestamp,
     approval::{AUTHOR_NAMESPACE, NAMESPACE, Trust},
     assess::in_use::PackageUse,
     canonical,
-    checkpoint::{self, Note, VerifierKey},
+    checkpoint::{self, Checkpoint, Note, VerifierKey},
     directive::{Directive, Order, SignedDirective},
+    epoch::{self, SignedEpoch},
     id::{ChangeId, DirectiveId, HostId, RolloutId, TransactionId},
     inventory::{Distribution, Inventory, Labels, Reboot},
     package::{Offer, UpdateClass},
@@ -172,8 +173,14 @@ pub(super) struct Host {
     pub(super) enrolled: Enrolled,
     pub(super) key: KeyPair,
     pub(super) seen: u64,
+    /// The epoch of the log that it is in, and where that began if it had seen more.
+    pub(super) epoch: u64,
+    branch: Option<Checkpoint>,
     pub(super) next: u64,
     pub(super) pending: Vec<Report>,
+    /// Whether it keeps what was acknowledged, and what it keeps.
+    pub(super) keeps: bool,
+    told: Vec<Report>,
     /// The newest checkpoint, cosigned.
     pub(super) note: Option<String>,
     /// What it resolves to, but for what is excluded.
@@ -219,8 +226,12 @@ impl Host {
             enrolled,
             key,
             seen: 0,
+            epoch: 0,
+            branch: None,
             next: 1,
             pending: Vec::new(),
+            keeps: false,
+            told: Vec::new(),
             note: None,
             offered: changes(),
             in_use: Vec::new(),
@@ -237,10 +248,13 @@ impl Host {
     pub(super) fn check_in(&self) -> CheckIn {
         CheckIn {
             version: VERSION,
+            session: None,
             inventory: self.inventory.digest().unwrap(),
             base: self.inventory.base().unwrap(),
             reports: self.pending.clone(),
             seen: self.seen,
+            epoch: self.epoch,
+            oldest: self.keeps.then(|| self.told.first().or(self.pending.first()).map_or(self.next, |report| report.number)),
             checkpoint: self.note.clone(),
             clock: crate::clock::Clock::start().now(),
             observe: false,
@@ -249,7 +263,13 @@ impl Host {
 
     /// Takes an answer in; blobs to send first come out.
     pub(super) fn take(&mut self, answer: &CheckInAnswer) -> Vec<(&'static str, Vec<u8>)> {
-        self.pending.retain(|report| report.number > answer.acknowledged);
+        if self.keeps {
+            self.told.append(&mut self.pending);
+            self.pending = self.told.split_off(self.told.partition_point(|report| report.number <= answer.acknowledged));
+        } else {
+            self.pending.retain(|report| report.number > answer.acknowledged);
+        }
+        answer.epoch.iter().for_each(|signed| self.enter(signed));
         self.witness(answer);
         let mut blobs = Vec::new();
         for signed in &answer.directives {
@@ -262,10 +282,23 @@ impl Host {
         blobs
     }
 
+    /// Goes over to another epoch as a real agent does.
+    fn enter(&mut self, signed: &SignedEpoch) {
+        let key = VerifyingKey::from_bytes(&Digest::from_hex(&self.enrolled.directive_key).unwrap().0).unwrap();
+        let epoch = signed.open(&key).expect("signed by the directive key");
+        (self.epoch, self.seen) = (epoch.number, self.seen.max(epoch::base(epoch.number)));
+        let log: VerifierKey = self.enrolled.log_key.parse().unwrap();
+        let seen = self.note.as_deref().map(|note| checkpoint::open(note, &log).unwrap());
+        if seen.is_some_and(|seen| seen.size > epoch.size) {
+            self.note = None;
+            self.branch = Some(Checkpoint { origin: log.name().to_owned(), size: epoch.size, root: epoch.root });
+        }
+    }
+
     /// Judges and cosigns as a real agent does.
     fn witness(&mut self, answer: &CheckInAnswer) {
         let log: VerifierKey = self.enrolled.log_key.parse().unwrap();
-        let seen = self.note.as_deref().map(|note| checkpoint::open(note, &log).unwrap());
+        let seen = self.note.as_deref().map(|note| checkpoint::open(note, &log).unwrap()).or(self.branch.clone());
         let shown = answer.checkpoint.as_deref().unwrap();
         witness::judge(&log, seen.as_ref(), shown, &answer.consistency).unwrap();
         let mut note: Note = shown.parse().unwrap();

@@ -37,7 +37,7 @@ fn a_token_admits_one_host_and_wrong_used_and_expired_ones_none() {
     let token = engine.create_token("uid:0", labels()).unwrap();
     let (enrol, _) = enrolment(&token, "web\x1b[2J");
     let host = admit(&engine, &enrol).unwrap().host;
-    assert_eq!(engine.state().hosts[&host].labels, labels());
+    assert_eq!(engine.state().hosts[&host].labels, std::sync::Arc::new(labels()));
     assert_eq!(engine.state().hosts[&host].hostname, "web\\u{1b}[2J");
     assert_eq!(code(&admit(&engine, &enrol).unwrap_err()), "bad-token");
     let (mut wrong, _) = enrolment(&engine.create_token("uid:0", labels()).unwrap(), "x");
@@ -45,7 +45,7 @@ fn a_token_admits_one_host_and_wrong_used_and_expired_ones_none() {
     assert_eq!(code(&admit(&engine, &wrong).unwrap_err()), "bad-token");
     let old = Token { secret: "a".repeat(32), ca: engine.identity.ca_fingerprint() };
     let expired = Data::TokenCreated { token: TokenId::new(1, [0; 10]), hash: old.hash(), expires: engine.clock.now(), labels: labels() };
-    engine.commit("uid:0", |_, _| Ok(vec![expired])).unwrap();
+    engine.commit("uid:0", |_, _| Ok(vec![expired.clone()])).unwrap();
     let (enrol, _) = enrolment(&old.text(), "x");
     assert_eq!(code(&admit(&engine, &enrol).unwrap_err()), "bad-token");
     let (mut forged, _) = enrolment(&engine.create_token("uid:0", labels()).unwrap(), "x");
@@ -66,9 +66,11 @@ fn the_same_reports_twice_are_stored_once() {
     let size = engine.state().size;
     let second = take_check_in(&engine, host.id, &report).unwrap();
     assert_eq!((first.acknowledged, second.acknowledged, engine.state().size), (1, 1, size));
-    host.pending[0].number = 7;
-    assert_eq!(code(&take_check_in(&engine, host.id, &host.check_in()).unwrap_err()), "gap");
     host.pending[0].number = 2;
+    host.report(None, Outcome::Failed { why: "y".to_owned() });
+    host.pending[1].number = 7;
+    assert_eq!(code(&take_check_in(&engine, host.id, &host.check_in()).unwrap_err()), "gap");
+    host.pending.truncate(1);
     host.pending[0].outcome = Outcome::Resolved { resolution: Digest([7; 32]), base: Digest([7; 32]) };
     assert_eq!(code(&take_check_in(&engine, host.id, &host.check_in()).unwrap_err()), "blob-missing");
     assert_eq!(engine.state().size, size);

@@ -69,6 +69,8 @@ CREATE FUNCTION append(
 ) LANGUAGE plpgsql AS $$
 BEGIN
     SELECT head.size INTO size_before FROM head FOR UPDATE;
+    -- What is copied into it is the only thing that a store which is not in use may get.
+    IF EXISTS (SELECT FROM moved WHERE to_store <> 'unfinished:') THEN RAISE EXCEPTION 'this store has moved'; END IF;
     SELECT want.name, coalesce(lease.fence, 0) INTO moved_lease, moved_fence
         FROM unnest(leases, fences) AS want (name, fence) LEFT JOIN lease ON lease.name = want.name
         WHERE coalesce(lease.fence, 0) <> want.fence LIMIT 1;

@@ -9,12 +9,15 @@ use std::path::PathBuf;
 pub enum Host {
     /// All hosts, or those that a vulnerability, an advisory or a package version is on.
     #[command(
-        after_help = "Examples:\n  fother host ls --format json\n  fother host ls --affected CVE-2026-45447\n  fother host ls --affected 'openssl<3.0.20'\n  fother host ls --affected DSA-6001-1"
+        after_help = "Examples:\n  fother host ls --format json\n  fother host ls --affected CVE-2026-45447\n  fother host ls --affected 'openssl<3.0.20'\n  fother host ls --affected DSA-6001-1\n  fother host ls --silent"
     )]
     Ls {
         /// Only hosts that this is on: a vulnerability, an advisory, or a binary or source package with `<`, `<=`, `=`, `>=`, `>` and a version.
-        #[arg(long, value_name = "CVE|ADVISORY|PACKAGE[<VERSION]")]
+        #[arg(long, value_name = "CVE|ADVISORY|PACKAGE[<VERSION]", conflicts_with = "silent")]
         affected: Option<String>,
+        /// Only hosts that nobody patches from here now: not heard of, shut out, or two of one name.
+        #[arg(long)]
+        silent: bool,
     },
     /// One host.
     #[command(after_help = "Example:\n  fother host show web-1")]
@@ -28,6 +31,20 @@ pub enum Host {
         /// Labels that the host gets.
         #[arg(long = "label", value_name = "KEY=VALUE")]
         labels: Vec<String>,
+        /// Whether to do it.
+        #[command(flatten)]
+        sure: Sure,
+    },
+    /// Shut an identity out at once, for a key that was stolen: its connections end, its certificate is refused from now on.
+    #[command(
+        after_help = "Example:\n  fother host revoke web-9 --reason 'its disk was stolen' --yes\n\nIt counts as out of service until it is retired. The way back: `fother agent uninstall` there, then enrol with a new token."
+    )]
+    Revoke {
+        /// Id or host name.
+        host: String,
+        /// Why; it stays in the log.
+        #[arg(long)]
+        reason: String,
         /// Whether to do it.
         #[command(flatten)]
         sure: Sure,
@@ -328,18 +345,18 @@ pub enum Log {
         /// The log's key, as `fother log key` printed it on the server or as a host pinned it; or a file that holds it. Never taken from the export.
         #[arg(long)]
         key: Option<String>,
-        /// The server's data directory.
-        #[arg(long, default_value = "/var/lib/fother/server")]
-        data_dir: PathBuf,
+        /// Which store.
+        #[command(flatten)]
+        at: super::At,
     },
     /// Write the log, its tree, its newest checkpoint and the hosts' cosignatures to a tar file, for an auditor.
     #[command(after_help = "Example:\n  sudo fother log export audit.tar")]
     Export {
         /// The file; must not exist.
         file: PathBuf,
-        /// The server's data directory.
-        #[arg(long, default_value = "/var/lib/fother/server")]
-        data_dir: PathBuf,
+        /// Of which store.
+        #[command(flatten)]
+        at: super::At,
     },
     /// Print the public key that checkpoints are signed with.
     #[command(after_help = "Example:\n  sudo fother log key")]

@@ -58,7 +58,7 @@ pub fn run(context: &Context, verb: Agent) -> Result<u8, Failure> {
         Agent::Run { half } if half == "executor" => {
             Failure::need_root("the executor")?;
             let config = config()?;
-            let host = Arc::new(LiveHost { binary: config.binary.clone() });
+            let host = Arc::new(LiveHost { binary: config.binary.clone(), etc: config.etc.clone() });
             fother_agent::executor::run(&config, host, Arc::new(HostArchives { root: PathBuf::from("/") }))?;
             Ok(FINE)
         }
@@ -159,7 +159,7 @@ fn undo(text: &str, sure: Sure) -> Result<u8, Failure> {
     if !sure.go(&format!("put this host back to before {txn}")) {
         return Ok(FINE);
     }
-    let host = LiveHost { binary: config.binary.clone() };
+    let host = LiveHost { binary: config.binary.clone(), etc: config.etc.clone() };
     match fother_agent::undo::undo_cli(&config, &host, &SystemClock, txn) {
         Ok(Outcome::RolledBack { paths_compared, differences, .. }) if differences.is_empty() => {
             println!("{txn} is undone: {paths_compared} paths put back and compared, no difference");
@@ -217,8 +217,8 @@ fn config() -> Result<Config, Failure> {
     Ok(Config::system(Path::new("/"), uid, gid, std::env::current_exe()?))
 }
 
-/// Asks one check; an answer that is not there is no data.
-fn ask(check: &Check) -> CheckAnswer {
-    let answers = fother_host::checks::ask(std::slice::from_ref(check));
+/// Asks one check in a clone; an answer that is not there is no data.
+fn ask(check: &Check, before: Option<&[(String, CheckAnswer)]>) -> CheckAnswer {
+    let answers = fother_host::checks::ask(std::slice::from_ref(check), before, &fother_host::checks::Settings::default());
     answers.into_iter().next().map_or_else(|| CheckAnswer::NoData { why: "no answer".to_owned() }, |(_, answer)| answer)
 }

@@ -11,26 +11,29 @@ use crate::{
 };
 use fother_core::{Digest, inventory::Inventory};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// Runs the command.
 pub fn run(context: &Context, verb: Host) -> Result<u8, Failure> {
     let client = context.client()?;
     match verb {
-        Host::Ls { affected: None } => list(context, &client),
-        Host::Ls { affected: Some(what) } => affected::run(context, &client, &what),
+        Host::Ls { affected: None, silent } => list(context, &client, silent),
+        Host::Ls { affected: Some(what), .. } => affected::run(context, &client, &what),
         Host::Show { host } => show(context, &client, &host),
         Host::Token { labels, sure } => {
-            let mut map = serde_json::Map::new();
-            for label in &labels {
-                let (key, value) =
-                    label.split_once('=').ok_or_else(|| Failure::new(USAGE, format!("`{label}` is no label"), "write --label role=web"))?;
-                map.insert(key.to_owned(), json!(value));
-            }
+            let map = self::labels(&labels)?;
             if !sure.go("make a token for one host") {
                 return Ok(FINE);
             }
             let answer: Value = client.post("/api/v1/tokens", &json!({"labels": map}))?;
             println!("{}", text(&answer["token"]));
+            Ok(FINE)
+        }
+        Host::Revoke { host, reason, sure } => {
+            let (id, _) = find(&client, &host)?;
+            if sure.ask(&format!("shut {host} ({id}) out; it would have to enrol again"))? {
+                let _: Value = client.post(&format!("/api/v1/hosts/{id}/revoke"), &json!({"reason": reason}))?;
+            }
             Ok(FINE)
         }
         Host::Retire { host, sure } => {
@@ -44,9 +47,37 @@ pub fn run(context: &Context, verb: Host) -> Result<u8, Failure> {
     }
 }
 
-fn list(context: &Context, client: &Client) -> Result<u8, Failure> {
-    let state: Value = client.get("/api/v1/state")?;
+/// Labels as they are written on the command line.
+pub(super) fn labels(given: &[String]) -> Result<serde_json::Map<String, Value>, Failure> {
+    let one = |label: &String| {
+        let (key, value) =
+            label.split_once('=').ok_or_else(|| Failure::new(USAGE, format!("`{label}` is no label"), "write --label role=web"))?;
+        Ok((key.to_owned(), json!(value)))
+    };
+    given.iter().map(one).collect()
+}
+
+/// Why a host is not patched from here now, beyond what it says itself.
+fn trouble(names: &BTreeMap<String, usize>, host: &Value) -> Option<&'static str> {
+    match host {
+        host if host["retired"] == true => None,
+        host if !host["revoked"].is_null() => Some("REVOKED"),
+        host if host["lost"] == true => Some("LOST"),
+        host if names.get(&text(&host["hostname"])).is_some_and(|count| *count > 1) => Some("DUPLICATE"),
+        _ => None,
+    }
+}
+
+fn list(context: &Context, client: &Client, silent: bool) -> Result<u8, Failure> {
+    let mut state: Value = client.get("/api/v1/state")?;
     let seen: Value = client.get("/api/v1/last-seen")?;
+    let mut names: BTreeMap<String, usize> = BTreeMap::new();
+    for host in state["hosts"].as_object().into_iter().flat_map(serde_json::Map::values).filter(|host| host["retired"] == false) {
+        *names.entry(text(&host["hostname"])).or_insert(0) += 1;
+    }
+    if let (true, Some(hosts)) = (silent, state["hosts"].as_object_mut()) {
+        hosts.retain(|_, host| trouble(&names, host).is_some());
+    }
     if context.format == Format::Json {
         envelope("hosts", &json!({"hosts": state["hosts"], "last_seen": seen}), &[])?;
         return Ok(FINE);
@@ -60,8 +91,8 @@ fn list(context: &Context, client: &Client) -> Result<u8, Failure> {
                 host["labels"].as_object().into_iter().flatten().map(|(key, value)| format!("{key}={}", text(value))).collect();
             let word = if host["retired"] == true {
                 "retired"
-            } else if host["lost"] == true {
-                "LOST"
+            } else if let Some(why) = trouble(&names, host) {
+                why
             } else if host["observe"] == true {
                 "observes"
             } else {

@@ -6,7 +6,7 @@ use crate::{
     failure::{FAILED, FINE, Failure, USAGE},
     output::{Format, envelope, table},
 };
-use fother_lab::{Progress, SiteVersion, UpOptions};
+use fother_lab::{Balancer, Progress, SiteVersion, UpOptions};
 use std::{
     io::{IsTerminal as _, Write as _},
     path::Path,
@@ -23,12 +23,13 @@ pub fn run(context: &Context, verb: Lab) -> Result<u8, Failure> {
             fother_lab::supervise(&name)?;
             Ok(FINE)
         }
-        Lab::Up { hosts, mirror, name, sure } => {
+        Lab::Up { hosts, mirror, balancer, name, sure } => {
             Failure::need_root("the lab boots real hosts and")?;
             if !sure.go(&format!("build the lab `{name}` and boot {hosts} hosts")) {
                 return Ok(FINE);
             }
-            up(&name, hosts, mirror, &std::env::current_exe()?)?;
+            let balancer = if balancer == "nginx" { Balancer::Nginx } else { Balancer::Haproxy };
+            up(&name, hosts, mirror, balancer, &std::env::current_exe()?)?;
             status(context, &name)
         }
         Lab::Ls => {
@@ -70,12 +71,12 @@ pub fn run(context: &Context, verb: Lab) -> Result<u8, Failure> {
 }
 
 /// Boots a lab and waits until its hosts serve.
-pub fn up(name: &str, hosts: u32, mirror: Option<String>, binary: &Path) -> Result<(), Failure> {
+pub fn up(name: &str, hosts: u32, mirror: Option<String>, balancer: Balancer, binary: &Path) -> Result<(), Failure> {
     if fother_lab::labs().iter().any(|known| known == name) {
         eprintln!("an earlier lab `{name}` is taken down first");
         fother_lab::down(name, false)?;
     }
-    let options = UpOptions { name: name.to_owned(), hosts: hosts as usize, mirror, binary: binary.to_owned() };
+    let options = UpOptions { name: name.to_owned(), hosts: hosts as usize, mirror, balancer, binary: binary.to_owned() };
     let people = std::io::stderr().is_terminal();
     let clear = if people { "\r\x1b[K" } else { "" };
     fother_lab::up(&options, &mut |progress| match progress {

@@ -4,13 +4,13 @@ mod export;
 
 use super::{Context, status::text};
 use crate::{
-    cli::Log,
-    failure::{FAILED, FINE, Failure, USAGE},
+    cli::{At, Log},
+    failure::{FAILED, FINE, Failure},
     output::{Format, envelope},
 };
 use fother_core::{Timestamp, event::Event, state::State};
 use fother_server::Identity;
-use fother_store::{Store, VerifyReport};
+use fother_store::{Place, VerifyReport};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -19,9 +19,9 @@ pub fn run(context: &Context, verb: &Log) -> Result<u8, Failure> {
     match verb {
         Log::Show { from } => show(context, *from),
         Log::Verify { file: Some(file), key, .. } => verify_file(context, file, key.as_deref().unwrap_or_default()),
-        Log::Verify { file: None, data_dir, .. } => verify(context, data_dir),
-        Log::Export { file, data_dir } => {
-            let signed = export::write(data_dir, file)?;
+        Log::Verify { file: None, at, .. } => verify(context, at),
+        Log::Export { file, at } => {
+            let signed = export::write(&at.data_dir, &super::store::place(at)?, file)?;
             eprintln!("{} events, root {}; verify with `fother log verify {} --key KEY`", signed.size, signed.root, file.display());
             Ok(FINE)
         }
@@ -58,8 +58,8 @@ fn show(context: &Context, from: i64) -> Result<u8, Failure> {
     Ok(FINE)
 }
 
-fn verify(context: &Context, data_dir: &Path) -> Result<u8, Failure> {
-    let (report, state) = check(data_dir)?;
+fn verify(context: &Context, at: &At) -> Result<u8, Failure> {
+    let (report, state) = check(&at.data_dir, &super::store::place(at)?)?;
     print(context, &report, "every stored byte is in the tree; its blobs hash to their names")?;
     if context.format != Format::Json {
         println!(
@@ -109,18 +109,14 @@ fn problems(report: &VerifyReport) -> String {
 /// Events read at once.
 const PAGE: usize = 500;
 
-/// Verifies the log below a server's data directory and folds it anew. Also beside a running server.
-pub fn check(data_dir: &Path) -> Result<(VerifyReport, State), Failure> {
-    if !data_dir.join(fother_store::DATABASE).exists() {
-        let what = format!("{} is no data directory of a server", data_dir.display());
-        return Err(Failure::new(USAGE, what, "give the one that `fother serve` was started with, by --data-dir"));
-    }
-    let store = Store::open_read_only(data_dir)?;
+/// Verifies the log of a server's data directory, wherever it lies, and folds it anew. Also beside a running server.
+pub fn check(data_dir: &Path, place: &Place) -> Result<(VerifyReport, State), Failure> {
+    let store = super::store::look(data_dir, place)?;
     let identity = Identity::open(data_dir, Timestamp(0))?;
     let Some((_, note)) = store.latest_checkpoint()? else {
         return Err(bad("there is no checkpoint".to_owned()));
     };
-    let report = fother_store::verify(data_dir, &note, &identity.log_verifier()?)?;
+    let report = store.verify(&note, &identity.log_verifier()?)?;
     if !report.ok() {
         return Err(bad(problems(&report)));
     }

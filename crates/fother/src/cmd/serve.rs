@@ -34,7 +34,8 @@ pub fn run(context: &Context, arguments: Serve) -> Result<u8, Failure> {
             "the status page is for this machine only",
         ));
     }
-    fother_server::unserved(&arguments.data_dir).map_err(sole)?;
+    let place = super::store::place(&arguments.at)?;
+    fother_server::unserved(&arguments.at.data_dir).map_err(sole)?;
     let bind = |address, flag| {
         let hint = format!("is another server running? Stop it, or choose another address with {flag}");
         TcpListener::bind(address).map_err(|error| Failure::new(FAILED, format!("{address} cannot be used: {error}"), hint))
@@ -44,7 +45,8 @@ pub fn run(context: &Context, arguments: Serve) -> Result<u8, Failure> {
         enter(netns)?;
     }
     let options = ServerOptions {
-        data_dir: arguments.data_dir,
+        data_dir: arguments.at.data_dir,
+        place,
         run_dir: context.run_dir.clone(),
         cache_dir: arguments.cache_dir,
         policy,
@@ -54,6 +56,7 @@ pub fn run(context: &Context, arguments: Serve) -> Result<u8, Failure> {
         advisories: arguments.db.unwrap_or_else(|| super::feeds::default_dir().join("advisories.db")),
         hooks: PathBuf::from(HOOKS),
         web_listener: Some(web),
+        lock_listener: arguments.locks.map(|address| bind(address, "--locks")).transpose()?,
     };
     fother_server::run(options, terminated()).map_err(sole)?;
     Ok(FINE)

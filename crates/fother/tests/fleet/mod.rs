@@ -37,12 +37,16 @@ pub struct Setup<'a> {
     pub soak_s: u32,
     /// Hosts of the group that may be out of service at once.
     pub unavailable: u32,
+    /// `haproxy` or `nginx`.
+    pub balancer: &'a str,
+    /// Checks beside the site and its nginx: names, and what stands below them in the policy.
+    pub checks: &'a [(&'a str, &'a str)],
 }
 
 impl Setup<'_> {
     /// Three web hosts, `lab-site` only, as fast as the policy allows.
     pub fn quick(name: &str) -> Setup<'_> {
-        Setup { name, hosts: 4, distribution: false, soak_s: 1, unavailable: 2 }
+        Setup { name, hosts: 4, distribution: false, soak_s: 1, unavailable: 2, balancer: "haproxy", checks: &[] }
     }
 }
 
@@ -64,7 +68,7 @@ impl Fleet {
         fother_lab::down(setup.name, false).expect("what an earlier run left can be taken down");
         let dir = tempfile::Builder::new().prefix("fother-fleet.").tempdir().unwrap();
         let mut fleet = Self { name: setup.name.to_owned(), web: Vec::new(), dir, server: None, page: free_port() };
-        fleet.cli(&["lab", "up", "--name", setup.name, "--hosts", &setup.hosts.to_string()]);
+        fleet.cli(&["lab", "up", "--name", setup.name, "--hosts", &setup.hosts.to_string(), "--balancer", setup.balancer]);
         fleet.web = fother_lab::status(setup.name).unwrap().into_iter().filter(|host| host.role == Role::Web).collect();
         fleet.write_keys();
         fs::write(fleet.path("fother.toml"), fleet.policy(setup)).unwrap();
@@ -113,11 +117,16 @@ impl Fleet {
         };
         let mut policy = format!(
             "[group.{GROUP}]\nselect = 'role == \"web\"'\nwindow = \"always\"\nbudget = {{ unavailable = {} }}\n\
-             rollout = {{ canary = 1, waves = [\"100%\"], soak_s = {} }}\nchecks = [\"site\", \"nginx\"]\napprovals = 1\n\
+             rollout = {{ canary = 1, waves = [\"100%\"], soak_s = {} }}\nchecks = [\"site\", \"nginx\"{}]\napprovals = 1\n\
              [check.site]\nkind = \"http\"\nname = \"site\"\nurl = \"http://127.0.0.1/\"\nstatus = 200\n\
              [check.nginx]\nkind = \"unit\"\nname = \"nginx\"\nunit = \"nginx.service\"\n",
-            setup.unavailable, setup.soak_s
+            setup.unavailable,
+            setup.soak_s,
+            setup.checks.iter().map(|(name, _)| format!(", \"{name}\"")).collect::<String>()
         );
+        for (name, keys) in setup.checks {
+            policy.push_str(&format!("[check.{name}]\nname = \"{name}\"\n{keys}\n"));
+        }
         policy.push_str(&archive("lab", "lab", &keyring, 7));
         if setup.distribution {
             policy.push_str(&archive("debian", "bookworm", debian, 400));

@@ -234,6 +234,7 @@ impl Talk {
                 checkpoint: None,
                 consistency: Vec::new(),
                 stopped: false,
+                epoch: None,
             };
             return (200, serde_json::to_vec(&answer).unwrap());
         }

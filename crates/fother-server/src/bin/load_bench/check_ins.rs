@@ -228,6 +228,18 @@ impl Fleet {
             note.cosign(&made::host(host).to_string(), &made::cosigner(), now()?.ms() / 1_000)?;
         }
         let checkpoint = checkpoint.map(|note| note.to_string());
-        Ok(CheckIn { version: VERSION, inventory, base, reports: Vec::new(), seen: 0, checkpoint, clock: now()?, observe: false })
+        Ok(CheckIn {
+            version: VERSION,
+            session: None,
+            inventory,
+            base,
+            reports: Vec::new(),
+            seen: 0,
+            epoch: 0,
+            oldest: None,
+            checkpoint,
+            clock: now()?,
+            observe: false,
+        })
     }
 }

@@ -25,7 +25,7 @@ pub(crate) fn run() -> Result<(), Failure> {
             let mut mine = resolutions[n % COHORTS].clone();
             mine.in_use = vec![PackageUse::default()];
             mine.base = Digest::of_file(&n.to_le_bytes());
-            PlanHost { id: made::host(n), labels: made::labels(n), resolution: Some(Arc::new(mine)) }
+            PlanHost { id: made::host(n), labels: Arc::new(made::labels(n)), resolution: Some(Arc::new(mine)) }
         })
         .collect();
     let (mut whole, mut digests) = (Vec::new(), Vec::new());

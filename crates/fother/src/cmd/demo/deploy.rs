@@ -128,7 +128,7 @@ pub fn log(fleet: &mut Fleet) -> Result<(), Failure> {
     fleet.summary.stage("9 The log");
     let (ok, failed) = fleet.requests();
     fleet.summary.figure("requests in all", format!("{ok} served, {failed} failed"));
-    let (report, _) = crate::cmd::log::check(&fleet.data_dir())?;
+    let (report, _) = crate::cmd::log::check(&fleet.data_dir(), &fother_store::Place::default())?;
     fleet.summary.figure("log", format!("{} events verified, root {}", report.size, report.root));
     let page = status_page(fleet)?;
     fleet.summary.figure("status page", format!("{} answered with {page} bytes; --keep leaves it running", fleet.page()));

@@ -49,7 +49,7 @@ impl Fleet {
             return Err(Failure::new(FAILED, "ssh-keygen is missing", "install the package openssh-client"));
         }
         summary.stage("Lab: real Debian hosts, really outdated");
-        super::super::lab::up(LAB, arguments.hosts, arguments.mirror.clone(), &binary)?;
+        super::super::lab::up(LAB, arguments.hosts, arguments.mirror.clone(), fother_lab::Balancer::Haproxy, &binary)?;
         let hosts = fother_lab::status(LAB)?;
         let dir = PathBuf::from("/var/lib/fother/demo");
         if dir.exists() {

@@ -6,7 +6,7 @@ use fother_core::{
     checkpoint::{Checkpoint, VerifierKey},
 };
 use fother_server::Identity;
-use fother_store::{Store, VerifyReport};
+use fother_store::{Place, Store, VerifyReport};
 use std::{
     fs::{self, File, OpenOptions},
     os::unix::fs::OpenOptionsExt as _,
@@ -18,10 +18,10 @@ const FILES_MAX: usize = 10_000_000;
 /// Largest single file in an export, in bytes: a bundle of 256 events.
 const FILE_BYTES_MAX: u64 = 32 << 20;
 
-/// Writes the log below `data_dir` to the tar file `out`, also beside a running server.
-pub(super) fn write(data_dir: &Path, out: &Path) -> Result<Checkpoint, Failure> {
+/// Writes the log of `data_dir`, wherever it lies, to the tar file `out`, also beside a running server.
+pub(super) fn write(data_dir: &Path, place: &Place, out: &Path) -> Result<Checkpoint, Failure> {
     let key = Identity::open(data_dir, Timestamp(0))?.log_verifier()?;
-    let store = Store::open_read_only(data_dir)?;
+    let store = Store::open_read_only_at(data_dir, place)?;
     let Some((_, note)) = store.latest_checkpoint()? else {
         return Err(Failure::new(FAILED, "there is no checkpoint to export", "start the server once"));
     };
@@ -114,8 +114,8 @@ mod tests {
     fn an_export_verifies_with_the_file_and_the_key_alone() {
         let (dir, data, key) = server(600);
         let file = dir.path().join("audit.tar");
-        assert_eq!(write(&data, &file).unwrap().size, 600);
-        assert!(write(&data, &file).is_err(), "never overwritten");
+        assert_eq!(write(&data, &Place::default(), &file).unwrap().size, 600);
+        assert!(write(&data, &Place::default(), &file).is_err(), "never overwritten");
         fs::remove_dir_all(&data).unwrap();
         let report = check(&file, &key).unwrap();
         assert!(report.ok() && report.size == 600, "{report:?}");
@@ -127,7 +127,7 @@ mod tests {
     fn a_changed_byte_of_an_event_and_names_that_climb_are_found() {
         let (dir, data, key) = server(3);
         let file = dir.path().join("audit.tar");
-        write(&data, &file).unwrap();
+        write(&data, &Place::default(), &file).unwrap();
         let mut bytes = fs::read(&file).unwrap();
         let at = bytes.windows(16).position(|part| part == b"\"server.started\"").unwrap();
         bytes[at + 1] ^= 1;
