@@ -17,9 +17,9 @@ done
 if [ "$tier" = unit ]; then
   tools=$(scripts/peers.sh)
   export FOTHER_PYTHON=$tools/python3 FOTHER_TRIVY=$tools/trivy
-  exec $cargo test --workspace --locked "${wanted[@]}"
+  exec $cargo test --no-fail-fast --workspace --locked "${wanted[@]}"
 fi
 if [ "$(id -u)" != 0 ]; then
   export CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="sudo -E"
 fi
-exec $cargo test --workspace --locked "${wanted[@]}" -- --test-threads=1 --nocapture
+exec $cargo test --no-fail-fast --workspace --locked "${wanted[@]}" -- --test-threads=1 --nocapture

@@ -61,6 +61,14 @@ classes = ["security", "bugfix"]
 severity = "medium"
 approve_after_days = 3
 
+[schedule.web-weekly]
+group = "web"
+at = "FREQ=WEEKLY;BYDAY=TU;BYHOUR=9"
+timezone = "Europe/Berlin"
+notice = "48h"
+owners = ["anna"]
+defer = { times = 1, by = "7d" }
+
 [exception.old-curl]
 owner = "anna"
 reason = "the new one breaks the site"

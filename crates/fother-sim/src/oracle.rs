@@ -271,6 +271,13 @@ impl World {
                     self.beat(at, soon);
                 }
             }
+            Data::HostReturned { host } => {
+                // Its silence begins anew, also where it is gone again before anybody looks.
+                if let Some(at) = self.places.get(host) {
+                    self.oracle.silent.remove(at);
+                }
+                self.timeline.add(ms, || crate::report::line(&event.data));
+            }
             Data::FleetStopped { .. } | Data::FleetResumed {} => {
                 for at in 0..self.hosts.len() {
                     let soon = self.draw.within(500, 20_000);

@@ -2,7 +2,7 @@
 
 use super::{Body, Check, Latency};
 use crate::pattern::Pattern;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// Longest PromQL query, in bytes.
 pub const QUERY_BYTES_MAX: usize = 2048;
