@@ -61,14 +61,6 @@ classes = ["security", "bugfix"]
 severity = "medium"
 approve_after_days = 3
 
-[schedule.web-weekly]
-group = "web"
-at = "FREQ=WEEKLY;BYDAY=TU;BYHOUR=9"
-timezone = "Europe/Berlin"
-notice = "48h"
-owners = ["anna"]
-defer = { times = 1, by = "7d" }
-
 [exception.old-curl]
 owner = "anna"
 reason = "the new one breaks the site"
@@ -80,6 +72,14 @@ uri = "http://archive.example/security"
 suite = "bookworm-security"
 components = ["main"]
 signed_by = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+[schedule.web-weekly]
+group = "web"
+at = "FREQ=WEEKLY;BYDAY=TU;BYHOUR=9"
+timezone = "Europe/Berlin"
+notice = "48h"
+owners = ["anna"]
+defer = { times = 1, by = "7d" }
 "#;
 
 fn files<'a>(main: &'a str, times: &'a str, rest: &'a str) -> [Source<'a>; 3] {
@@ -136,7 +136,7 @@ fn one_name_stands_in_one_file_only_and_both_places_are_named() {
     let error = read(&files(MAIN, TIMES, &again)).unwrap_err().to_string();
     assert!(
         error
-            .contains("policies/times.toml:2:9: window.sunday-night: declared a second time: it stands in policies/rest.toml:24:9 already"),
+            .contains("policies/times.toml:2:9: window.sunday-night: declared a second time: it stands in policies/rest.toml:32:9 already"),
         "{error}"
     );
 }

@@ -331,7 +331,8 @@ fn go_back(
     Ok(report)
 }
 
-/// Ends what a killed transaction has left running: every process that carries its mark, until there is none. They are ours.
+/// Ends what a killed transaction has left running: every process that carries its mark, until there is none. They are ours. What apt
+/// was about to put in place of its own state then goes as well.
 fn stop_leftovers(id: &str) -> Result<(), ApplyError> {
     let mark = format!("{MARK}={id}");
     let until = Instant::now() + LEFTOVERS_END_WITHIN;
@@ -339,7 +340,7 @@ fn stop_leftovers(id: &str) -> Result<(), ApplyError> {
         // One may have started another between two looks.
         let found = marked(&mark);
         if found.is_empty() {
-            return Ok(());
+            return dpkg::remove_half_written(Path::new("/var/lib/apt"));
         }
         if Instant::now() >= until {
             let pids: Vec<String> = found.iter().map(|pid| pid.as_raw_nonzero().to_string()).collect();

@@ -63,6 +63,20 @@ pub(super) const ADMIN_STATE: &[&str] = &[
     "/usr/sbin/policy-rc.d.fother-new",
 ];
 
+/// Removes what an apt that was killed had written of its new `extended_states` under a name of six random characters.
+pub(super) fn remove_half_written(dir: &Path) -> Result<(), ApplyError> {
+    let at = || io_at(dir.display().to_string());
+    for entry in fs::read_dir(dir).map_err(at())? {
+        let entry = entry.map_err(at())?;
+        let name = entry.file_name();
+        let random = name.to_str().and_then(|name| name.strip_prefix("extended_states."));
+        if random.is_some_and(|end| end.len() == 6 && end.bytes().all(|byte| byte.is_ascii_alphanumeric())) {
+            fs::remove_file(entry.path()).map_err(at())?;
+        }
+    }
+    Ok(())
+}
+
 /// Packages that somebody left unfinished, with their state; empty: dpkg is clean.
 ///
 /// # Errors
@@ -277,6 +291,18 @@ fn shown(diff: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_apt_had_half_written_is_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["extended_states", "extended_states.5EzFR7", "extended_states.bak", "extended_states.old-12", "lists.5EzFR7"] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        remove_half_written(dir.path()).unwrap();
+        let mut left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, ["extended_states", "extended_states.bak", "extended_states.old-12", "lists.5EzFR7"]);
+    }
 
     #[test]
     fn a_lock_held_by_another_process_is_named() {

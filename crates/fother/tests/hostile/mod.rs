@@ -8,6 +8,7 @@ use ed25519_dalek::SigningKey;
 use fother_core::{
     Digest, Timestamp, canonical,
     directive::{Directive, Order, SignedDirective, sign},
+    event::{Data, Event},
     id::{DirectiveId, HostId},
     protocol::{CheckIn, CheckInAnswer, Outcome, Report},
 };
@@ -50,6 +51,7 @@ struct Talk {
     asked: Vec<String>,
     reports: Vec<Report>,
     seen: u64,
+    acknowledged: u64,
     heard: u64,
 }
 
@@ -79,7 +81,10 @@ impl Evil {
             .with_single_cert(chain, key)
             .unwrap();
         let listener = fother_lab::in_gateway(lab, || TcpListener::bind(at).unwrap()).unwrap();
-        let (talk, stop) = (Arc::new(Mutex::new(Talk::default())), Arc::new(AtomicBool::new(false)));
+        let store = Store::open_read_only(data).unwrap();
+        // It knows what the true server acknowledged: whoever knows less is told everything again.
+        let talk = Talk { acknowledged: acknowledged(&store, host), ..Talk::default() };
+        let (talk, stop) = (Arc::new(Mutex::new(talk)), Arc::new(AtomicBool::new(false)));
         let (theirs, stopped, tls) = (Arc::clone(&talk), Arc::clone(&stop), Arc::new(tls));
         listener.set_nonblocking(true).unwrap();
         let thread = std::thread::spawn(move || {
@@ -94,16 +99,7 @@ impl Evil {
             }
         });
         let key = SigningKey::from_bytes(&identity.directive().to_bytes());
-        let mut evil = Self {
-            key,
-            host,
-            store: Store::open_read_only(data).unwrap(),
-            cache: cache.to_owned(),
-            sequence: 0,
-            talk,
-            stop,
-            thread: Some(thread),
-        };
+        let mut evil = Self { key, host, store, cache: cache.to_owned(), sequence: 0, talk, stop, thread: Some(thread) };
         let until = Instant::now() + ANSWER_WAIT;
         while evil.talk.lock().unwrap().heard == 0 {
             assert!(Instant::now() < until, "the host never came to its new server");
@@ -191,6 +187,22 @@ impl Drop for Evil {
     }
 }
 
+/// The last report of this host that the stolen log holds.
+fn acknowledged(store: &Store, host: HostId) -> u64 {
+    let (mut next, mut last) = (0, 0);
+    loop {
+        let batch = store.read(next, 1_000).unwrap();
+        let Some((newest, _)) = batch.last() else { return last };
+        next = newest + 1;
+        for (seq, bytes) in &batch {
+            match Event::parse(*seq, bytes).unwrap().data {
+                Data::HostReported { host: of, report } if of == host => last = last.max(report.number),
+                _ => {}
+            }
+        }
+    }
+}
+
 /// One request over one connection.
 fn answer(stream: TcpStream, tls: Arc<ServerConfig>, talk: &Mutex<Talk>) -> std::io::Result<()> {
     stream.set_nonblocking(false)?;
@@ -222,12 +234,13 @@ impl Talk {
     fn reply(&mut self, path: &str, body: &[u8]) -> (u16, Vec<u8>) {
         if path == "/agent/v1/check-in" {
             let check_in: CheckIn = serde_json::from_slice(body).unwrap();
-            let last = self.reports.last().map_or(0, |report| report.number);
+            let last = self.acknowledged;
             self.reports.extend(check_in.reports.into_iter().filter(|report| report.number > last));
+            self.acknowledged = self.reports.last().map_or(last, |report| report.number);
             self.seen = check_in.seen;
             self.heard += 1;
             let answer = CheckInAnswer {
-                acknowledged: self.reports.last().map_or(0, |report| report.number),
+                acknowledged: self.acknowledged,
                 directives: std::mem::take(&mut self.directives),
                 next_check_in_s: 0,
                 wants_inventory: false,
