@@ -65,7 +65,7 @@ pub(crate) fn host_of(engine: &Engine, peer: Peer) -> Result<HostId, Problem> {
     let known = find().or_else(|| {
         // Another replica may have let it in a moment ago.
         let follows = engine.store.is_shared() && peer.0.is_some();
-        follows.then(|| engine.follow_once().ok()).flatten().and_then(|()| find())
+        follows.then(|| tokio::task::block_in_place(|| engine.follow_once()).ok()).flatten().and_then(|()| find())
     });
     let hint = "enrol this host with a token of this server";
     known.ok_or_else(|| Problem::new(StatusCode::FORBIDDEN, "no-certificate", "no certificate of an enrolled host", hint))
@@ -121,7 +121,13 @@ pub(crate) fn take_check_in(engine: &Engine, host: HostId, report: &CheckIn) -> 
     let (acknowledged, inventory) = engine.state().hosts.get(&host).map_or((0, None), |known| (known.acknowledged, known.inventory));
     let packages = if inventory == Some(report.inventory) { None } else { inventory_of(engine, report)? };
     let report = &*with_reports(engine, report, acknowledged)?;
-    let state = engine.commit(&host.to_string(), |state, _| Ok(decide::check_in(state, host, report, packages)?))?;
+    let state = engine.state();
+    let state = match decide::check_in(&state, host, report, packages) {
+        // Nobody waits for the disk who brings nothing.
+        Ok(news) if news.is_empty() => state,
+        // Decided again in turn: the state may have moved.
+        Ok(_) | Err(_) => engine.commit(&host.to_string(), |state, _| Ok(decide::check_in(state, host, report, packages)?))?,
+    };
     let state = match engine.renew(&state, host, report.seen, now) {
         Ok(again) if again.is_empty() => state,
         // Decided again under the lock: the state may have moved.

@@ -280,6 +280,12 @@ impl Engine {
         let state = Arc::make_mut(&mut folded.state);
         events.iter().for_each(|(event, _)| state.fold(event));
         events.iter().for_each(|(_, leaf)| folded.tree.append(*leaf));
+        // Another replica may have heard of them: their next silence is looked for here as well.
+        for (event, _) in &events {
+            if let Data::HostEnrolled { host, .. } | Data::HostReturned { host } = &event.data {
+                lock(&self.heard).await_all([*host].into_iter(), event.at);
+            }
+        }
         let policy = folded.state.policy.filter(|now| before.is_some_and(|before| before != *now));
         let checkpoint = Checkpoint { origin: LOG_ORIGIN.to_owned(), size: folded.tree.size(), root: folded.tree.root() };
         folded.note = checkpoint.sign(self.identity.log())?.to_string();

@@ -47,8 +47,10 @@ impl Heard {
     /// Silence of these counts from `at` on, however long ago they were heard of.
     pub(crate) fn await_all(&mut self, hosts: impl Iterator<Item = HostId>, at: Timestamp) {
         for host in hosts {
-            self.hosts.entry(host).or_default().since = at;
-            self.order.insert((at, host));
+            let known = self.hosts.entry(host).or_default();
+            self.order.remove(&(known.since, host));
+            known.since = known.since.max(at);
+            self.order.insert((known.since, host));
         }
     }
 

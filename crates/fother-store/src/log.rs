@@ -203,14 +203,15 @@ impl Store {
     }
 }
 
-/// What the kept checkpoint of a size becomes with these cosignatures; nothing where it has them or has no room.
+/// What the kept checkpoint of a size becomes with these cosignatures; nothing where it has them, has no room, or was never kept: what a host
+/// shows is not known to carry the log's own signature.
 fn merged(size: u64, kept: Option<String>, notes: &[(&Note, &VerifierKey)]) -> Result<Option<Swap>, Error> {
-    let known: Option<Note> = kept.as_deref().map(str::parse).transpose()?;
-    let Some(mut merged) = known.clone().or_else(|| notes.first().map(|(note, _)| (*note).clone())) else { return Ok(None) };
+    let Some(known) = kept.as_deref().map(str::parse::<Note>).transpose()? else { return Ok(None) };
+    let mut merged = known.clone();
     for (note, key) in notes {
         merged.adopt(note, key);
     }
-    Ok((known.as_ref() != Some(&merged)).then(|| (size, kept, merged.to_string())))
+    Ok((known != merged).then(|| (size, kept, merged.to_string())))
 }
 
 fn missing(level: u32, index: u64) -> Error {

@@ -422,7 +422,6 @@ fn cosignatures_of_hosts_that_come_at_once_are_all_kept() {
         let store = fresh.open();
         store.append(&events(0..3), 0, 0).unwrap();
         let plain = note(&store);
-        store.put_checkpoint(3, &plain.to_string()).unwrap();
         let cosign = |n: u8| {
             let key = SigningKey::from_bytes(&[n; 32]);
             let host = HostId::new(1, [n; 10]);
@@ -433,6 +432,9 @@ fn cosignatures_of_hosts_that_come_at_once_are_all_kept() {
             fresh.open().cosign_checkpoints(&cosigned).unwrap();
             fresh.open().cosign_checkpoints(&cosigned).unwrap();
         };
+        cosign(9);
+        assert_eq!(store.latest_checkpoint().unwrap(), None, "a host's word alone is no checkpoint");
+        store.put_checkpoint(3, &plain.to_string()).unwrap();
         std::thread::scope(|scope| (10..16).for_each(|n| drop(scope.spawn(move || cosign(n)))));
         let kept = store.cosigned_checkpoints().unwrap();
         assert_eq!(kept.len(), 1);

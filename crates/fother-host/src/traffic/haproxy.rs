@@ -66,13 +66,12 @@ impl Server<'_> {
             last = Some(seen);
             Ok(done)
         })?;
-        match (done, last) {
-            (true, _) | (false, None) => Ok(()),
-            (false, Some(Seen { status, sessions, queued })) => {
-                let what = format!("after {wait_s} s it is {} with {sessions} sessions, {queued} queued", printable(&status, 40));
-                Err(self.told(&what))
-            }
+        if done {
+            return Ok(());
         }
+        let seen =
+            last.map(|Seen { status, sessions, queued }| format!("{} with {sessions} sessions, {queued} queued", printable(&status, 40)));
+        Err(self.told(&format!("after {wait_s} s it is {}", seen.as_deref().unwrap_or("not known how"))))
     }
 
     fn told(&self, what: &str) -> String {

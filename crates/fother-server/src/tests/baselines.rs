@@ -1,37 +1,12 @@
 //! What a plan leaves out by itself: baselines, exceptions, what was rolled back; when it may begin, and by whose approval.
 
-use super::fleet::{BERT, URI, canned, enrolled, signed, submitted, trust};
+use super::fleet::{BERT, canned, enrolled, policy_with, signed, submitted, trust};
 use crate::{Error, engine::Engine, reconcile};
-use fother_core::{approval::NAMESPACE, plan::Plan, policy::Policy, rollout::Phase};
+use fother_core::{approval::NAMESPACE, plan::Plan, rollout::Phase};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
-
-fn policy(group: &str, rest: &str) -> Policy {
-    Policy::parse(&format!(
-        r#"
-        [group.web]
-        select = 'role == "web"'
-        window = "always"
-        budget = {{ unavailable = 3 }}
-        rollout = {{ canary = 1, waves = ["50%", "100%"], soak_s = 1 }}
-        checks = ["up"]
-        {group}
-        [check.up]
-        kind = "unit"
-        name = "up"
-        unit = "nginx.service"
-        [archive.main]
-        uri = "{URI}"
-        suite = "bookworm"
-        components = ["main"]
-        signed_by = "/nowhere"
-        {rest}
-        "#
-    ))
-    .unwrap_or_else(|error| panic!("{error}"))
-}
 
 struct Bench {
     _dir: tempfile::TempDir,
@@ -43,7 +18,7 @@ impl Bench {
     /// One host that has answered.
     fn new(group: &str, rest: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (engine, _woken) = Engine::open(&dir.path().join("data"), policy(group, rest), trust(), canned(dir.path())).unwrap();
+        let (engine, _woken) = Engine::open(&dir.path().join("data"), policy_with(group, rest), trust(), canned(dir.path())).unwrap();
         let hosts = enrolled(&engine, 1);
         let mut bench = Self { _dir: dir, engine, hosts };
         bench.engine.update_archives("uid:0").unwrap();
@@ -171,7 +146,7 @@ fn a_freeze_that_comes_later_holds_a_running_rollout() {
     bench.engine.set_policy(frozen);
     bench.rounds();
     assert!(bench.hosts[0].done.is_empty(), "nothing was dispatched");
-    bench.engine.set_policy(policy("approvals = 1", ""));
+    bench.engine.set_policy(policy_with("approvals = 1", ""));
     bench.rounds();
     assert_eq!(bench.hosts[0].done.values().copied().collect::<Vec<_>>(), [1]);
 }
@@ -201,10 +176,10 @@ fn what_was_sent_out_before_a_freeze_and_not_begun_is_held_too() {
     assert_eq!(bench.engine.state().directives.values().filter(|issued| issued.order == "apply").count(), 1);
     let end = bench.engine.clock.now() + std::time::Duration::from_secs(86_400);
     let freeze = format!("[freeze.now]\nreason = \"x\"\nfrom = \"2020-01-01T00:00:00Z\"\nto = \"{end}\"");
-    bench.engine.set_policy(policy("approvals = 1", &freeze));
+    bench.engine.set_policy(policy_with("approvals = 1", &freeze));
     bench.turn();
     assert!(bench.hosts[0].done.is_empty(), "the host got nothing");
-    bench.engine.set_policy(policy("approvals = 1", ""));
+    bench.engine.set_policy(policy_with("approvals = 1", ""));
     bench.turn();
     assert_eq!(bench.hosts[0].done.len(), 1);
 }
@@ -225,7 +200,7 @@ fn a_group_that_follows_gets_the_versions_that_the_first_group_has_run() {
             follows = {{ group = "web", soak = "{soak}" }}
             "#
         );
-        policy("approvals = 1", &text)
+        policy_with("approvals = 1", &text)
     };
     bench.engine.set_policy(staged("0s"));
     let left = |bench: &Bench| bench.engine.baseline("uid:0", "prod", None).unwrap().into_values().next();
@@ -265,7 +240,7 @@ fn an_exception_holds_an_update_back_until_its_end_which_is_an_event_once() {
     assert!(bench.left_out()[0].starts_with("nginx: exception old-nginx of anna until 2999"), "{:?}", bench.left_out());
     reconcile::round(&bench.engine).unwrap();
     let size = bench.engine.state().size;
-    bench.engine.set_policy(policy("approvals = 1", &exception("2020-01-01T00:00:00Z")));
+    bench.engine.set_policy(policy_with("approvals = 1", &exception("2020-01-01T00:00:00Z")));
     assert!(bench.left_out().is_empty());
     for _ in 0..3 {
         reconcile::round(&bench.engine).unwrap();

@@ -36,6 +36,11 @@ use std::{
 pub(super) const URI: &str = "http://archive.invalid/debian";
 
 pub(super) fn policy() -> Policy {
+    policy_with("approvals = 1", "")
+}
+
+/// The same with other keys of the group, and further sections.
+pub(super) fn policy_with(group: &str, rest: &str) -> Policy {
     Policy::parse(&format!(
         r#"
         [group.web]
@@ -44,7 +49,7 @@ pub(super) fn policy() -> Policy {
         budget = {{ unavailable = 3 }}
         rollout = {{ canary = 1, waves = ["50%", "100%"], soak_s = 1 }}
         checks = ["up"]
-        approvals = 1
+        {group}
         [check.up]
         kind = "unit"
         name = "up"
@@ -54,9 +59,10 @@ pub(super) fn policy() -> Policy {
         suite = "bookworm"
         components = ["main"]
         signed_by = "/nowhere"
+        {rest}
         "#
     ))
-    .unwrap()
+    .unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn key(seed: u8) -> PrivateKey {

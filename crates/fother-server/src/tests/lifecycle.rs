@@ -435,6 +435,26 @@ fn a_rollout_goes_on_without_a_host_that_was_retired() {
 }
 
 #[test]
+fn a_host_that_came_back_through_another_replica_is_missed_here_when_it_goes_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (engine, _woken) = open(dir.path());
+    let host = enrolled(&engine, 1)[0].id;
+    let is_lost = |engine: &Engine| engine.state().hosts[&host].lost;
+    let silent_ms = i64::try_from(crate::LOST_AFTER.as_millis()).unwrap() + 1_000;
+    engine.clock.pass(silent_ms);
+    // Twice: the second round forgets whom the first one said to be lost.
+    (0..2).for_each(|_| reconcile::round(&engine).unwrap());
+    assert!(is_lost(&engine));
+    // Nothing of it was heard here but the event.
+    engine.commit("another", |_, _| Ok(vec![Data::HostReturned { host }])).unwrap();
+    reconcile::round(&engine).unwrap();
+    assert!(!is_lost(&engine));
+    engine.clock.pass(2 * silent_ms);
+    reconcile::round(&engine).unwrap();
+    assert!(is_lost(&engine));
+}
+
+#[test]
 fn a_host_that_goes_silent_at_work_blocks_its_rollout_by_name_until_it_is_heard_of_or_retired() {
     let dir = tempfile::tempdir().unwrap();
     let (engine, _woken) = open(dir.path());

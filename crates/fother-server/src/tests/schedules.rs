@@ -1,6 +1,6 @@
 //! A schedule's whole way over scripted hosts: killed after every step, covered by a standing approval or waiting for people, put off, revoked.
 
-use super::fleet::{ANNA, BERT, URI, canned, changes, enrolled, labels, open, public, signed, trust};
+use super::fleet::{ANNA, BERT, canned, changes, enrolled, labels, open, policy_with, public, signed, trust};
 use crate::{
     Error,
     agents::take_check_in,
@@ -29,34 +29,9 @@ use std::{
     time::Duration,
 };
 
-fn policy(schedule: &str, rest: &str) -> Policy {
-    Policy::parse(&format!(
-        r#"
-        [group.web]
-        select = 'role == "web"'
-        window = "always"
-        budget = {{ unavailable = 3 }}
-        rollout = {{ canary = 1, waves = ["50%", "100%"], soak_s = 1 }}
-        checks = ["up"]
-        approvals = 1
-        [check.up]
-        kind = "unit"
-        name = "up"
-        unit = "nginx.service"
-        [archive.main]
-        uri = "{URI}"
-        suite = "bookworm"
-        components = ["main"]
-        signed_by = "/nowhere"
-        [schedule.weekly]
-        group = "web"
-        at = "FREQ=MONTHLY;BYMONTHDAY=1;BYHOUR=3"
-        timezone = "UTC"
-        {schedule}
-        {rest}
-        "#
-    ))
-    .unwrap_or_else(|error| panic!("{error}"))
+fn policy(schedule: &str) -> Policy {
+    let weekly = "[schedule.weekly]\ngroup = \"web\"\nat = \"FREQ=MONTHLY;BYMONTHDAY=1;BYHOUR=3\"\ntimezone = \"UTC\"\n";
+    policy_with("approvals = 1", &format!("{weekly}{schedule}"))
 }
 
 /// What the security archive offers.
@@ -76,7 +51,7 @@ struct Bench {
 impl Bench {
     fn new(schedule: &str, hosts: usize) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let policy = policy(schedule, "");
+        let policy = policy(schedule);
         let (engine, _woken) = Engine::open(&dir.path().join("data"), policy.clone(), trust(), canned(dir.path())).unwrap();
         let mut hosts = enrolled(&engine, hosts);
         hosts.iter_mut().for_each(|host| host.offered = security());

@@ -18,20 +18,23 @@ pub fn run(context: &Context, verb: Lock) -> Result<u8, Failure> {
             let labels = labels(&given)?;
             if sure.go(&format!("register {name} ({id}) for reboot locks")) {
                 let _: Value = client.post("/api/v1/locks", &json!({"client": id, "name": name, "labels": labels}))?;
+                println!("{name} may ask for reboot locks");
             }
             Ok(FINE)
         }
-        Lock::Release { client: name, reason, sure } => {
-            let id = find(&client, &name)?;
+        Lock::Release { client: wanted, reason, sure } => {
+            let (id, name) = find(&client, &wanted)?;
             if sure.ask(&format!("free the lock of {name} ({id}), as if it had said that it is back"))? {
                 let _: Value = client.post(&format!("/api/v1/locks/{id}/release"), &json!({"reason": reason}))?;
+                println!("{name} holds no lock any more");
             }
             Ok(FINE)
         }
-        Lock::Rm { client: name, reason, sure } => {
-            let id = find(&client, &name)?;
+        Lock::Rm { client: wanted, reason, sure } => {
+            let (id, name) = find(&client, &wanted)?;
             if sure.ask(&format!("strike {name} ({id}) off: it counts nowhere any more, and is refused"))? {
                 let _: Value = client.post(&format!("/api/v1/locks/{id}/forget"), &json!({"reason": reason}))?;
+                println!("{name} is struck off");
             }
             Ok(FINE)
         }
@@ -60,11 +63,12 @@ fn list(context: &Context, client: &Client) -> Result<u8, Failure> {
     Ok(FINE)
 }
 
-/// The id of a client by id or name.
-fn find(client: &Client, name: &str) -> Result<String, Failure> {
+/// Id and name of a client by either.
+fn find(client: &Client, name: &str) -> Result<(String, String), Failure> {
     let state: Value = client.get("/api/v1/state")?;
     let clients = state["lock_clients"].as_object().into_iter().flatten();
-    let found: Vec<String> = clients.filter(|(id, one)| *id == name || one["name"] == name).map(|(id, _)| id.clone()).collect();
+    let found: Vec<(String, String)> =
+        clients.filter(|(id, one)| *id == name || one["name"] == name).map(|(id, one)| (id.clone(), text(&one["name"]))).collect();
     match &found[..] {
         [one] => Ok(one.clone()),
         [] => Err(Failure::new(USAGE, format!("there is no client `{name}`"), "see `fother lock ls`")),
